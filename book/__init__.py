@@ -1,0 +1,1 @@
+"""What makes the book: running chapters and building the site."""

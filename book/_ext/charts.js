@@ -1,0 +1,35 @@
+// Draws every chart of the page from the JSON in its block, and again when the reader turns the theme.
+const dark = {
+  background: "transparent",
+  title: { color: "#eee", subtitleColor: "#bbb" },
+  axis: { labelColor: "#ccc", titleColor: "#ddd", gridColor: "#444", domainColor: "#888", tickColor: "#888" },
+  legend: { labelColor: "#ccc", titleColor: "#ddd" },
+  header: { labelColor: "#ccc", titleColor: "#ddd" },
+  text: { color: "#eee" },
+};
+const light = { background: "transparent" };
+
+const isDark = () => document.documentElement.dataset.theme === "dark";
+
+async function draw(block) {
+  const spec = JSON.parse(block.querySelector("script").textContent);
+  const room = block.querySelector(".superpos-room") ?? block.appendChild(document.createElement("div"));
+  room.className = "superpos-room";
+  const overlay = isDark() ? dark : light;
+  const options = { renderer: "svg", actions: { source: false, editor: false, compiled: false, export: true } };
+  await vegaEmbed(room, merged(spec, overlay), options);
+  block.dataset.drawn = "yes";
+}
+
+function merged(spec, overlay) {
+  const config = { ...(spec.config ?? {}) };
+  for (const [name, value] of Object.entries(overlay)) {
+    config[name] = typeof value === "object" ? { ...(config[name] ?? {}), ...value } : value;
+  }
+  return { ...spec, config };
+}
+
+const blocks = [...document.querySelectorAll(".superpos-chart")];
+const drawAll = () => Promise.all(blocks.map(draw));
+new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+drawAll();

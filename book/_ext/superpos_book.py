@@ -1,0 +1,124 @@
+"""The book's Sphinx extension: Vega-Lite charts and maths without a network, and the table of verdicts.
+
+- charts: outputs of Vega-Lite's type become a block with the spec as JSON; one script per page draws them.
+- maths: MathJax is served from the package that carries its files.
+- ``{verdicts}``: a table made from book/results/verdicts.csv; nothing in it is typed.
+- launch buttons: open the source notebook, not the built page.
+"""
+
+import csv
+import importlib.metadata
+import json
+import shutil
+from pathlib import Path
+
+import vl_convert
+from docutils import nodes
+from myst_nb.core.render import MimeRenderPlugin
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.fileutil import copy_asset
+
+VEGALITE_MIME = "application/vnd.vegalite.v6+json"
+HERE = Path(__file__).parent
+VERDICT_FILE = HERE.parent / "results" / "verdicts.csv"
+
+
+class Charts(MimeRenderPlugin):
+    """Render a Vega-Lite output as a block that `charts.js` draws; other builders take the picture."""
+
+    mime_priority_overrides = (("html", VEGALITE_MIME, 1),)
+
+    @staticmethod
+    def handle_mime(renderer, data, inline):
+        if data.mime_type != VEGALITE_MIME:
+            return None
+        spec = data.content if isinstance(data.content, dict) else json.loads(data.string)
+        return [nodes.raw(text=_chart_block(spec), format="html")]
+
+
+def _chart_block(spec):
+    text = json.dumps(spec, sort_keys=True).replace("<", "\\u003c")
+    label = nodes.Text(spec.get("description", "chart")).astext().replace("&", "&amp;").replace('"', "&quot;")
+    return (
+        f'<div class="superpos-chart" role="figure" aria-label="{label}">'
+        f'<script type="application/json">{text}</script><noscript>{label}</noscript></div>'
+    )
+
+
+class Verdicts(SphinxDirective):
+    """Table of the claims in verdicts.csv, in its order; with an argument, of the ids that begin with it."""
+
+    optional_arguments = 1
+
+    def run(self):
+        self.env.note_dependency(str(VERDICT_FILE))
+        prefix = self.arguments[0] if self.arguments else ""
+        with open(VERDICT_FILE, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["id"].startswith(prefix)]
+        if not rows:
+            raise self.error(f"{VERDICT_FILE} holds no verdict whose id begins with {prefix!r}")
+        return [_table(rows)]
+
+
+HEADINGS = ("claim", "paper", "ours (95% interval)", "n", "verdict")
+
+
+def _table(rows):
+    cells = [[r["claim"], r["paper"] or "–", _interval(r), r["n"], r["verdict"]] for r in rows]
+    table = nodes.table(classes=["verdicts"])
+    group = nodes.tgroup(cols=len(HEADINGS))
+    table += group
+    group += [nodes.colspec(colwidth=width) for width in (52, 10, 22, 6, 10)]
+    group += nodes.thead("", _row(HEADINGS))
+    group += nodes.tbody("", *(_row(line) for line in cells))
+    return table
+
+
+def _interval(row):
+    return f"{row['ours']} ({row['low']} to {row['high']})" if row["low"] else row["ours"]
+
+
+def _row(texts):
+    row = nodes.row()
+    for text in texts:
+        style = [f"verdict-{text}"] if text in ("agrees", "differs", "open") else []
+        row += nodes.entry("", nodes.paragraph(text=text, classes=style))
+    return row
+
+
+def _mathjax_folder():
+    files = importlib.metadata.files("sphinx-mathjax-offline")
+    return Path(next(f for f in files if f.name == "tex-chtml-full.js").locate()).parent
+
+
+def _page(app, name, template, context, doctree):
+    """Drop scripts that are named twice, and point launch buttons at the source notebook."""
+    scripts = context.get("script_files", [])
+    seen = set()
+    context["script_files"] = [s for s in scripts if not (str(s) in seen or seen.add(str(s)))]
+    has_chart = doctree is not None and any("superpos-chart" in n.astext() for n in doctree.findall(nodes.raw))
+    if has_chart:
+        for script in ("vega.js", "charts.js"):
+            app.add_js_file(script, loading_method="defer")
+
+
+def _finish(app, error):
+    if error or app.builder.format != "html":
+        return
+    static = Path(app.outdir) / "_static"
+    # an ES module that sets window.vegaEmbed; wrapped, it also loads from a file:// page
+    (static / "vega.js").write_text(f"(function () {{{vl_convert.javascript_bundle()}}})();")
+    for name in ("charts.js", "superpos.css"):
+        copy_asset(HERE / name, static)
+    folder = _mathjax_folder()
+    (static / "mathjax").mkdir(exist_ok=True)
+    shutil.copy(folder / "tex-chtml-full.js", static / "mathjax")
+    shutil.copytree(folder / "output", static / "mathjax" / "output", dirs_exist_ok=True)
+
+
+def setup(app):
+    app.add_directive("verdicts", Verdicts)
+    app.add_css_file("superpos.css")
+    app.connect("html-page-context", _page, priority=900)
+    app.connect("build-finished", _finish)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,163 @@
+"""Run chapters: all at quick scale in place, one with parameters, one at full scale.
+
+    python -m book.run all
+    python -m book.run chapter 02_toy_models -p n_models 20
+    python -m book.run full 02_toy_models
+    python -m book.run pair
+
+A chapter is executed in a scratch copy and moved into place only when it succeeded, so that a failed run never
+spoils a good one.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import yaml
+from jupytext.compare import compare_notebooks
+from nbclient import NotebookClient
+from papermill.inspection import inspect_notebook
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+BUILD = ROOT / "_build"
+
+
+def chapter_names():
+    """Names of all chapters, in order."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.py"))
+
+
+def source(name):
+    """The .py of a chapter. SystemExit that lists the chapters if there is none of that name."""
+    path = NOTEBOOKS / f"{Path(name).stem}.py"
+    if not name or not path.exists():
+        sys.exit(f"no chapter {name!r}; NAME is one of {', '.join(chapter_names())}")
+    return path
+
+
+def pair(path):
+    """The notebook of a percent file, with the outputs that its .ipynb holds for unchanged cells."""
+    notebook = jupytext.read(path)
+    old_path = path.with_suffix(".ipynb")
+    if old_path.exists():
+        notebook = jupytext.combine.combine_inputs_with_outputs(notebook, nbformat.read(old_path, 4), fmt="py:percent")
+    return _clean(notebook)
+
+
+def _clean(notebook):
+    """Cell ids by position and only the metadata we mean, so that a re-run changes no byte."""
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    for i, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{i}"
+        cell.metadata = {name: value for name, value in cell.metadata.items() if name in ("tags", "mystnb") and value}
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def in_step(path):
+    """True if the .py and the .ipynb of a pair hold the same cells."""
+    try:
+        compare_notebooks(nbformat.read(path.with_suffix(".ipynb"), 4), jupytext.read(path), fmt="py:percent")
+    except (FileNotFoundError, jupytext.compare.NotebookDifference):
+        return False
+    return True
+
+
+def execute(path):
+    """Execute a chapter with the parameters it stores, and save its notebook if it succeeded."""
+    notebook = _clean(jupytext.read(path))
+    client = NotebookClient(
+        notebook, kernel_name="python3", timeout=None, record_timing=False, resources={"metadata": {"path": NOTEBOOKS}}
+    )
+    client.execute()
+    _write(_clean(notebook), path.with_suffix(".ipynb"))
+
+
+def _write(notebook, path):
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+        nbformat.write(notebook, file)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def run_all(_):
+    """Every chapter at quick scale, in place."""
+    for name in chapter_names():
+        start = time.perf_counter()
+        execute(source(name))
+        print(f"{name}: executed in {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def check_parameters(notebook, parameters):
+    """SystemExit for a parameter that the chapter does not have (papermill itself only logs it)."""
+    known = inspect_notebook(str(notebook))
+    for name in parameters:
+        if name not in known:
+            listing = "\n".join(f"  {n} = {p['default']}   {p['help']}" for n, p in known.items())
+            sys.exit(f"unknown parameter {name!r}; {notebook.stem} has\n{listing}")
+
+
+def _papermill(name, parameters, out):
+    path = source(name)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        start = Path(folder) / f"{path.stem}.ipynb"
+        nbformat.write(_clean(jupytext.read(path)), start)
+        check_parameters(start, parameters)
+        done = Path(folder) / "done.ipynb"
+        papermill.execute_notebook(
+            start, done, parameters=parameters, kernel_name="python3", cwd=NOTEBOOKS, log_output=False
+        )
+        _write(nbformat.read(done, 4), out / f"{path.stem}.ipynb")
+    print(f"written: {os.path.relpath(out / path.stem)}.ipynb")
+
+
+def run_chapter(options):
+    """One chapter with parameters, to _build/chapters."""
+    _papermill(options.name, _parsed(options.p), BUILD / "chapters")
+
+
+def run_full(options):
+    """One chapter with the parameters of notebooks/full, to _build/full; its rows and verdicts go to book/results."""
+    path = NOTEBOOKS / "full" / f"{source(options.name).stem}.yaml"
+    if not path.exists():
+        sys.exit(f"{options.name} has no full scale: {os.path.relpath(path)} is missing")
+    _papermill(options.name, {**yaml.safe_load(path.read_text()), **_parsed(options.p)}, BUILD / "full")
+
+
+def _parsed(pairs):
+    """{"n": "3"} → {"n": 3}: values are YAML."""
+    return {name: yaml.safe_load(value) for name, value in pairs}
+
+
+def run_pair(_):
+    """Bring every .ipynb in step with its .py; a changed cell loses its output until it is executed."""
+    for name in chapter_names():
+        path = source(name)
+        if not in_step(path):
+            _write(pair(path), path.with_suffix(".ipynb"))
+            print(f"{name}: notebook brought in step")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m book.run")
+    commands = parser.add_subparsers(required=True)
+    for command, function in (("all", run_all), ("pair", run_pair), ("chapter", run_chapter), ("full", run_full)):
+        sub = commands.add_parser(command, help=function.__doc__)
+        sub.set_defaults(function=function)
+        if command in ("chapter", "full"):
+            sub.add_argument("name")
+            sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    options = parser.parse_args(arguments)
+    options.function(options)
+
+
+if __name__ == "__main__":
+    main()

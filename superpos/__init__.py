@@ -1,0 +1,11 @@
+"""superpos: how many features a layer of a neural network represents, and whether they overlap.
+
+import superpos
+table = superpos.measure(model, data, ["layer1", "layer2"])
+"""
+
+from superpos.measurement import measure
+from superpos.sae import PROTOCOL, PUBLISHED
+
+__all__ = ["PROTOCOL", "PUBLISHED", "__version__", "measure"]
+__version__ = "0.1.0"

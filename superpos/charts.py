@@ -1,0 +1,233 @@
+"""The Altair theme, a renderer that needs no network, and a few builders: a tidy table in, a chart out.
+
+Charts compute nothing: means and intervals arrive as columns. Every builder takes `title` and `description`, the
+text that screen readers speak and that stands under the picture where no script runs.
+Call `use()` once in a notebook; it is what makes charts show as pictures on GitHub and as live charts in the book.
+"""
+
+import base64
+import io
+import sys
+
+import altair as alt
+import vl_convert
+from PIL import Image
+
+__all__ = ["COLORS", "diversity_explorer", "heatmap_slider", "intervals", "lines", "points", "use"]
+
+VEGALITE_MIME = "application/vnd.vegalite.v6+json"
+COLORS = ["#4269d0", "#d1495b", "#2a9d8f", "#b07d0a", "#8e5bb5", "#6b7280", "#1b9dd9", "#c2571a"]
+
+
+@alt.theme.register("superpos", enable=False)
+def _theme():
+    font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
+    quiet = {
+        "labelColor": "#444",
+        "titleColor": "#222",
+        "labelFontSize": 12,
+        "titleFontSize": 13,
+        "titleFontWeight": 500,
+    }
+    config = {
+        "font": font,
+        "view": {"continuousWidth": 520, "continuousHeight": 320, "stroke": None},
+        "axis": {**quiet, "gridColor": "#e6e6e6", "domainColor": "#888", "tickColor": "#888", "labelFlush": False},
+        "legend": {**quiet, "symbolSize": 90},
+        "header": quiet,
+        "title": {
+            "fontSize": 14,
+            "fontWeight": 600,
+            "anchor": "start",
+            "subtitleColor": "#555",
+            "subtitleFontSize": 12,
+        },
+        "range": {"category": COLORS},
+    }
+    return alt.theme.ThemeConfig(config=config)
+
+
+def use():
+    """Turn the theme on, and the renderer that writes each chart as live spec and as picture (in Colab: Altair's)."""
+    alt.theme.enable("superpos")
+    alt.data_transformers.disable_max_rows()
+    if "google.colab" in sys.modules:
+        alt.renderers.enable("colab")
+        return
+    alt.renderers.register("superpos", _bundle)
+    alt.renderers.enable("superpos")
+
+
+def _bundle(spec, **_):
+    """A chart's outputs by type: the spec, a small PNG, and its description as text."""
+    png = vl_convert.vegalite_to_png(spec, scale=1.5)
+    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(64)
+    small = io.BytesIO()
+    picture.save(small, format="PNG", optimize=True)
+    text = spec.get("description", "chart")
+    return {
+        VEGALITE_MIME: spec,
+        "image/png": base64.b64encode(small.getvalue()).decode(),
+        "text/plain": text,
+    }
+
+
+def _titled(chart, title, description, width, height):
+    return chart.properties(title=title, description=description, width=width, height=height)
+
+
+def _encoding(name, title, scale="linear", zero=False, domain=None):
+    """A quantitative axis over column `name`."""
+    options = {"type": scale, "nice": domain is None} | ({"zero": zero} if scale == "linear" else {})
+    if domain is not None:
+        options["domain"] = list(domain)
+    return {"field": name, "type": "quantitative", "title": title, "scale": alt.Scale(**options)}
+
+
+def points(
+    table, x, y, *, color=None, x_title=None, y_title=None, color_title=None, tooltip=(), diagonal=False,
+    title="", description="", width=420, height=360,
+):  # fmt: skip
+    """Scatter of column y against x; a click in the legend picks one group; `diagonal` draws y = x."""
+    pick = alt.selection_point(fields=[color], bind="legend") if color else None
+    chart = alt.Chart(table).mark_circle(size=48, opacity=0.75)
+    chart = chart.encode(
+        x=alt.X(**_encoding(x, x_title or x)),
+        y=alt.Y(**_encoding(y, y_title or y)),
+        tooltip=[
+            alt.Tooltip(name, format=".3g") if table[name].dtype.kind == "f" else name for name in (*tooltip, x, y)
+        ],
+    )
+    if color:
+        chart = chart.encode(
+            color=alt.Color(color, type="nominal", title=color_title or color, sort=None),
+            opacity=alt.condition(pick, alt.value(0.8), alt.value(0.07)),
+        ).add_params(pick)
+    if diagonal:
+        low, high = min(table[x].min(), table[y].min()), max(table[x].max(), table[y].max())
+        ends = alt.Data(values=[{"v": float(low)}, {"v": float(high)}])
+        line = alt.Chart(ends).mark_line(strokeDash=[4, 4], color="#888").encode(x="v:Q", y="v:Q")
+        chart = line + chart
+    return _titled(chart, title, description, width, height)
+
+
+def lines(
+    table, x, y, *, low=None, high=None, color=None, x_title=None, y_title=None, color_title=None, x_scale="linear",
+    y_scale="linear", y_domain=None, tooltip=(), rule=None, title="", description="", width=480, height=300,
+):  # fmt: skip
+    """Lines of column y over x with a band from column `low` to `high`; `rule` draws a horizontal line at a value."""
+    x_axis = _encoding(x, x_title or x, x_scale)
+    y_axis = _encoding(y, y_title or y, y_scale, domain=y_domain)
+    base = alt.Chart(table).encode(x=alt.X(**x_axis))
+    shown = [name for name in (color, x, y, low, high, *tooltip) if name]
+    tips = [alt.Tooltip(name, format=".3g") if table[name].dtype.kind == "f" else name for name in shown]
+    line = base.mark_line(point=alt.OverlayMarkDef(size=42), clip=True).encode(y=alt.Y(**y_axis), tooltip=tips)
+    pick = alt.selection_point(fields=[color], bind="legend") if color else None
+    layers = []
+    if low and high:
+        layers.append(base.mark_area(opacity=0.18, clip=True).encode(y=alt.Y(**{**y_axis, "field": low}), y2=high))
+    layers.append(line)
+    if color:
+        hue = alt.Color(color, type="nominal", title=color_title or color, sort=None)
+        fade = alt.condition(pick, alt.value(1), alt.value(0.08))
+        layers = [layer.encode(color=hue) for layer in layers]
+        layers[-1] = layers[-1].encode(opacity=fade).add_params(pick)
+        if low and high:
+            layers[0] = layers[0].transform_filter(pick)
+    if rule is not None:
+        ends = alt.Data(values=[{"v": rule}])
+        layers.insert(0, alt.Chart(ends).mark_rule(strokeDash=[4, 4], color="#888").encode(y="v:Q"))
+    return _titled(alt.layer(*layers), title, description, width, height)
+
+
+def intervals(
+    table, x, y, *, low, high, color=None, x_title=None, color_title=None, rule=None,
+    title="", description="", width=460, height=None,
+):  # fmt: skip
+    """Dots of column x with bars from `low` to `high`, a line for each value of column y; `rule` marks a value of x."""
+    order = list(table[y].unique())
+    axis = alt.X(**_encoding(x, x_title or x, zero=True))
+    base = alt.Chart(table).encode(y=alt.Y(y, type="nominal", sort=order, title=None))
+    shift, hue = {}, {}
+    if color:
+        states = list(table[color].unique())
+        shift = {"yOffset": alt.YOffset(color, type="nominal", sort=states)}
+        hue = {"color": alt.Color(color, type="nominal", sort=states, title=color_title or color)}
+    tips = [name for name in (y, color) if name] + [alt.Tooltip(name, format=".3g") for name in (x, low, high)]
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X(**{**_encoding(x, x_title or x, zero=True), "field": low}), x2=high
+    )
+    dots = base.mark_circle(size=70, opacity=1).encode(x=axis, tooltip=tips)
+    layers = [layer.encode(**shift, **hue) for layer in (bars, dots)]
+    if rule is not None:
+        line = alt.Chart(alt.Data(values=[{"v": rule}])).mark_rule(strokeDash=[4, 4], color="#888").encode(x="v:Q")
+        layers.insert(0, line)
+    return _titled(alt.layer(*layers), title, description, width, height or 60 * len(order))
+
+
+def heatmap_slider(
+    table, x, y, value, slide, *, slide_title, values_title, limit, start=None,
+    title="", description="", width=340, height=340,
+):  # fmt: skip
+    """A matrix a setting: column `value` over x and y, one frame for each value of column `slide`, under a slider.
+
+    `slide` holds whole numbers from 0; colours run from −limit to limit.
+    """
+    last = int(table[slide].max())
+    frame = alt.param(
+        name="frame", value=last // 2 if start is None else start,
+        bind=alt.binding_range(min=0, max=last, step=1, name=f"{slide_title} "),
+    )  # fmt: skip
+    colors = alt.Scale(scheme="redblue", domain=[-limit, limit], reverse=False)
+    chart = (
+        alt.Chart(table)
+        .mark_rect()
+        .encode(
+            x=alt.X(x, type="ordinal", title=x, axis=alt.Axis(labelAngle=0)),
+            y=alt.Y(y, type="ordinal", title=y),
+            color=alt.Color(value, type="quantitative", title=values_title, scale=colors),
+            tooltip=[x, y, alt.Tooltip(value, type="quantitative", format=".2f")],
+        )
+        .transform_filter(f"datum.{slide} == frame")
+        .add_params(frame)
+    )
+    return _titled(chart, title, description, width, height)
+
+
+def diversity_explorer(start, *, title="", description="", width=420, height=220):
+    """Drag the activation of each of a few codes; their shares p, F = exp(H(p)) and its neighbours follow.
+
+    start: the first activation of each code, from 0 to 100.
+    """
+    knobs = [
+        alt.param(name=f"a{i}", value=v, bind=alt.binding_range(min=0, max=100, step=1, name=f"code {i + 1} "))
+        for i, v in enumerate(start)
+    ]
+    names = [f"a{i}" for i in range(len(start))]
+    total = f"max(1e-9, {' + '.join(names)})"
+    terms = " + ".join(f"({a} > 0 ? -({a} / {total}) * log({a} / {total}) : 0)" for a in names)
+    squares = " + ".join(f"pow({a} / {total}, 2)" for a in names)
+    active = " + ".join(f"({a} > 0 ? 1 : 0)" for a in names)
+    pick = "".join(f"datum.i == {i} ? {a} : " for i, a in enumerate(names)) + "0"
+    data = alt.Data(values=[{"i": i, "code": str(i + 1)} for i in range(len(start))])
+    bars = (
+        alt.Chart(data)
+        .transform_calculate(p=f"({pick}) / {total}")
+        .mark_bar(color=COLORS[0], cornerRadiusEnd=3)
+        .encode(
+            x=alt.X("code:N", title="code", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("p:Q", title="share p of the activation", scale=alt.Scale(domain=[0, 1])),
+            tooltip=["code:N", alt.Tooltip("p:Q", format=".3f")],
+        )
+    )
+    reading = (
+        f"'F = ' + format(exp({terms}), '.2f') + ' effective features   (ever active: ' + ({active})"
+        f" + ', 1/Σp² = ' + format(1 / max(1e-9, {squares}), '.2f') + ')'"
+    )
+    text = (
+        alt.Chart(alt.Data(values=[{}]))
+        .transform_calculate(reading=reading)
+        .mark_text(align="left", fontSize=15, fontWeight=600, x=4, y=12)
+        .encode(text="reading:N")
+    )
+    return _titled(alt.layer(bars, text).add_params(*knobs), title, description, width, height)

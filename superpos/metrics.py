@@ -1,0 +1,138 @@
+"""Shares p, Hill numbers, effective features F, superposition ψ, and the baselines shown beside them.
+
+This is the one place where the entropy of anything is taken. Shapes, here and everywhere in superpos:
+``x (n, N)`` activations of N neurons, ``z (n, D)`` codes, ``p (D,)`` shares that sum to one,
+``W (N, M)`` a weight matrix whose columns are the directions of M features.
+"""
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+__all__ = [
+    "code_shares",
+    "effective_features",
+    "effective_rank",
+    "frobenius_superposition",
+    "hill_number",
+    "participation_ratio",
+    "shares",
+    "superposition",
+    "two_nn",
+    "weight_shares",
+]
+
+
+def _array(values, name):
+    """`values` (tensor or array-like) as float64 numpy; ValueError if it holds NaN or infinity."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().double()
+    array = np.asarray(values, dtype=np.float64)
+    bad = np.size(array) - np.isfinite(array).sum()
+    if bad:
+        raise ValueError(f"{name} holds {bad} of {array.size} values that are NaN or infinite")
+    return array
+
+
+def shares(totals):
+    """Normalise non-negative totals (..., D) to shares p (..., D) that sum to one over the last axis.
+
+    Raises ValueError for negative or non-finite totals, and where all D are zero (every code dead:
+    F is then undefined, not zero).
+    """
+    totals = _array(totals, "totals")
+    if totals.ndim == 0 or totals.shape[-1] == 0:
+        raise ValueError(f"totals need at least one code, got shape {totals.shape}")
+    if (totals < 0).any():
+        raise ValueError(f"totals must not be negative, got {totals.min()}")
+    whole = totals.sum(-1, keepdims=True)
+    if (whole == 0).any():
+        raise ValueError("no code is active on any row: every code is dead, and F is undefined")
+    return totals / whole
+
+
+def code_shares(z):
+    """Share of each code in the total activation, p_i = Σ_s |z_si| / Σ_j Σ_s |z_sj| (Bereska 2025, section 3).
+
+    z (n, D) → p (D,). Raises ValueError as `shares` does.
+    """
+    return shares(np.abs(_array(z, "codes")).sum(-2))
+
+
+def weight_shares(W, power=2):
+    """Share of each feature in a known W (N, M): p_i ∝ ‖W_i‖**power over its M columns. → (..., M).
+
+    power=2 gives each feature's part of ‖W‖²_F, the quantity of Elhage et al. 2022.
+    """
+    return shares(np.linalg.norm(_array(W, "weights"), axis=-2) ** power)
+
+
+def hill_number(p, order=1):
+    """Hill number of shares p (..., D): (Σ p_i^q)^(1/(1-q)), the effective number of codes (Hill 1973).
+
+    order 0 counts the codes with any share, 1 is exp(entropy), 2 is 1/Σp², infinity is 1/max p.
+    Returns a float, or an array where p has leading axes. Raises ValueError for a negative order or
+    for p that is not a distribution.
+    """
+    p = _array(p, "shares")
+    if order < 0:
+        raise ValueError(f"order must be at least 0, got {order}")
+    if (p < 0).any() or not np.allclose(p.sum(-1), 1, atol=1e-6):
+        raise ValueError(f"shares must be non-negative and sum to 1, got a sum of {np.ravel(p.sum(-1))[0]:g}")
+    if order == 1:
+        hill = np.exp(-(p * np.log(np.where(p > 0, p, 1))).sum(-1))
+    elif np.isinf(order):
+        hill = 1 / p.max(-1)
+    else:
+        hill = np.where(p > 0, p, 1) ** order
+        hill = np.where(p > 0, hill, 0).sum(-1) ** (1 / (1 - order))
+    return hill if np.ndim(hill) else float(hill)
+
+
+def effective_features(p):
+    """F = exp(H(p)), H in nats: the number of equally used codes with the same entropy; 1 ≤ F ≤ D."""
+    return hill_number(p, order=1)
+
+
+def superposition(p, n_neurons):
+    """ψ = F / N: effective features per neuron. ψ > 1 is lossy compression (Bereska 2025, section 3)."""
+    if n_neurons < 1:
+        raise ValueError(f"n_neurons must be at least 1, got {n_neurons}")
+    return effective_features(p) / n_neurons
+
+
+def frobenius_superposition(W):
+    """ψ_Frob = ‖W‖²_F / N for W (..., N, M), N neurons and M features (Elhage et al. 2022)."""
+    W = _array(W, "weights")
+    psi = (W**2).sum((-1, -2)) / W.shape[-2]
+    return psi if np.ndim(psi) else float(psi)
+
+
+def effective_rank(x):
+    """exp of the entropy of the normalised singular values of x (n, N) (Roy & Vetterli 2007).
+
+    Taken as given: centre x first to leave the mean out. Raises ValueError for an all-zero x.
+    """
+    return effective_features(shares(np.linalg.svd(_array(x, "x"), compute_uv=False)))
+
+
+def participation_ratio(x):
+    """(Σλ)² / Σλ² of the eigenvalues λ of the covariance of x (n, N) (Gao et al. 2017)."""
+    x = _array(x, "x")
+    return hill_number(shares(np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2), order=2)
+
+
+def two_nn(x, keep=0.9):
+    """Intrinsic dimension of the rows of x (n, N) from their two nearest neighbours (Facco et al. 2017).
+
+    Fits −log(1 − rank/n) = d·log(r2/r1) through the origin on the lower `keep` share of ratios.
+    Repeated rows are taken once. Raises ValueError for fewer than 10 different rows.
+    """
+    x = np.unique(_array(x, "x"), axis=0)
+    if len(x) < 10:
+        raise ValueError(f"TwoNN needs at least 10 different rows, got {len(x)}")
+    distances, _ = NearestNeighbors(n_neighbors=3).fit(x).kneighbors(x)
+    log_ratio = np.sort(np.log(distances[:, 2] / distances[:, 1]))
+    n_kept = int(keep * len(x))
+    target = -np.log1p(-np.arange(1, n_kept + 1) / len(x))
+    log_ratio = log_ratio[:n_kept]
+    return float(log_ratio @ target / (log_ratio @ log_ratio))

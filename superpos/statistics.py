@@ -1,0 +1,90 @@
+"""Intervals, thin over scipy and statsmodels. All refuse NaN: a missing value is named, never averaged away."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+__all__ = ["correlation_interval", "mean_interval", "summarize", "verdict"]
+
+RESAMPLES = 10_000
+
+
+def _finite(values, name):
+    values = np.asarray(values, dtype=float)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise ValueError(
+            f"{name} holds {bad} of {values.size} values that are NaN or infinite; drop them by name first"
+        )
+    return values
+
+
+def mean_interval(values, confidence=0.95):
+    """Mean of n independent values with Student's t interval. → (mean, low, high)
+
+    Raises ValueError for fewer than 2 values, or NaN among them.
+    """
+    values = _finite(values, "values")
+    if values.size < 2:
+        raise ValueError(f"an interval needs at least 2 values, got {values.size}")
+    half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, values.size - 1)
+    mean = float(values.mean())
+    return mean, mean - float(half), mean + float(half)
+
+
+def correlation_interval(x, y, *, seed=0, confidence=0.95, resamples=RESAMPLES):
+    """Pearson r of n independent pairs with a bootstrap BCa interval (Efron 1987). → (r, low, high)
+
+    The pairs are resampled `resamples` times from `seed`. Raises ValueError for fewer than 4 pairs, NaN, or
+    a constant series.
+    """
+    x, y = _finite(x, "x"), _finite(y, "y")
+    if x.size != y.size or x.size < 4:
+        raise ValueError(f"expected at least 4 pairs, got {x.size} and {y.size} values")
+    for name, values in (("x", x), ("y", y)):
+        if np.ptp(values) == 0:
+            raise ValueError(f"{name} is constant ({values[0]:g}): r is undefined")
+    interval = stats.bootstrap(
+        (x, y),
+        _pearson,
+        paired=True,
+        vectorized=True,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(_pearson(x, y)), float(interval.low), float(interval.high)
+
+
+def _pearson(x, y, axis=-1):
+    return stats.pearsonr(x, y, axis=axis).statistic
+
+
+def verdict(paper, low, high, *, direction=False):
+    """ "agrees", "differs" or "open" for a claim, by a rule fixed before any run.
+
+    A claim of a value agrees if the paper's number lies in our interval [low, high]. A claim of `direction`
+    agrees if the interval lies on the side of zero where the paper's number lies, differs if it lies on the
+    other side, and is open while it holds zero. Without a number of the paper (None) it is open.
+    """
+    if paper is None:
+        return "open"
+    if not direction:
+        return "agrees" if low <= paper <= high else "differs"
+    if low <= 0 <= high:
+        return "open"
+    return "agrees" if (low > 0) == (paper > 0) else "differs"
+
+
+def summarize(table, by, value, confidence=0.95):
+    """Mean of column `value` and its t interval within each group. → DataFrame: by, value, low, high, n
+
+    A group of one row has no interval (low = high = mean, n = 1). Raises ValueError for NaN, naming the group.
+    """
+    lines = []
+    for key, group in table.groupby(by, sort=False):
+        values = _finite(group[value], f"{value} of {key}")
+        mean, low, high = mean_interval(values, confidence) if values.size > 1 else (*[float(values[0])] * 3,)
+        lines.append({**dict(zip(by, key, strict=True)), value: mean, "low": low, "high": high, "n": values.size})
+    return pd.DataFrame(lines)
