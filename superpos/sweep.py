@@ -41,8 +41,9 @@ def run(function, runs, path=None, *, n_jobs=None, cluster=None, threads=1):
     """Do every run that `path` does not hold yet. → DataFrame of the rows of all `runs`, in their order
 
     function: called with one of `runs`, dicts of keyword parameters (numbers, strings, booleans, None); path: the
-    results file, made with its folder if missing (None: a scratch file, gone afterwards); n_jobs: processes, by default one a core, each of `threads`
-    torch threads; cluster: address of a Dask scheduler ("tcp://host:8786"), whose workers then do the runs.
+    results file, made with its folder if missing (None: a scratch file, gone afterwards); n_jobs: processes, by
+    default one a core, each of `threads` torch threads; cluster: address of a Dask scheduler ("tcp://host:8786"),
+    whose workers then do the runs.
     Raises ValueError at once for runs that repeat, differ in their parameters or do not fit the file; RuntimeError
     at the end, with the first traceback, if runs failed (the others are saved).
     """

@@ -51,7 +51,7 @@ def sparsities(n_models, low=0.001, high=0.999, spacing="log"):
         return torch.linspace(low, high, n_models, dtype=torch.float64)
     if spacing != "log":
         raise ValueError(f"spacing must be 'log' or 'linear', got {spacing!r}")
-    return 1 - torch.logspace(*torch.log10(torch.tensor([1 - low, 1 - high])).tolist(), n_models, dtype=torch.float64)
+    return 1 - torch.logspace(*torch.log10(torch.tensor([1 - low, 1 - high], dtype=torch.float64)).tolist(), n_models, dtype=torch.float64)
 
 
 def sample_features(n, n_features, sparsity, generator):
