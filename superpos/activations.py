@@ -160,7 +160,7 @@ class _Source:
         if isinstance(inputs, torch.Tensor):
             return _Batch(inputs, index)
         if self.tokenizer is None:
-            raise TypeError("texts need a language model with a tokenizer (nnsight.LanguageModel)")
+            raise TypeError("texts need a language model with a tokenizer (nnsight.TransformersModel)")
         tokens = self.tokenizer(list(inputs), return_tensors="pt", padding=True)
         return _Batch(tokens, index, tokens["attention_mask"].bool())
 

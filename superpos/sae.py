@@ -34,7 +34,7 @@ class Config:
 
     Architecture: `n_codes` D, or `expansion` D/N where it is None; `activation` "relu" or "topk" (with `k`);
     `tied`; `decoder_bias`; `unit_norm` keeps each decoder row at length 1; `scale` "mean_length" divides
-    x by s, the mean length of its non-zero rows, so that the fit does not depend on the unit of x ("none": s = 1).
+    x by s, which brings the mean length of its non-zero rows to √N, so that the fit does not depend on the unit of x ("none": s = 1).
     Loss: `loss` "l1_mean", "l1_sum" (module docstring) or "mse" (no penalty, for topk); `l1` is λ.
     Optimiser: Adam(`lr`), batches of `batch_size` rows, reshuffled every epoch; the step size falls linearly
     to zero over the last `decay` share of the epochs.
@@ -106,7 +106,7 @@ PROTOCOL = Config(
     init="unit",
     scale="mean_length",
     loss="l1_sum",
-    l1=0.25,
+    l1=0.5,
     lr=3e-3,
     steps=10_000,
     patience=None,
@@ -300,10 +300,10 @@ def _check_rows(x, name="activations"):
 
 
 def _scales(x, config):
-    """The divisor s of each data set in x (K, n, N): the mean length of its rows that are not zero, or one."""
+    """The divisor s of each data set in x (K, n, N): the mean length of its non-zero rows over √N, or one."""
     if config.scale == "none":
         return torch.ones(len(x), 1, 1, device=x.device)
-    lengths = x.norm(dim=-1)
+    lengths = x.norm(dim=-1) / x.shape[-1] ** 0.5
     return torch.stack([row[row > 0].mean() for row in lengths])[:, None, None]
 
 

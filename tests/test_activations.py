@@ -1,0 +1,142 @@
+"""Reading layers: values against a plain forward pass, any order of names, rows from everywhere, errors in time."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from superpos.activations import Rows, read_activations, shuffle_columns
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Linear(6, 3))
+
+
+def test_values_are_those_of_the_forward_pass_before_in_place_operations():
+    model, x = network(), torch.randn(50, 4)
+    rows = read_activations(model, x, ["0", "2"])
+    for name, expected in (("0", model[0](x)), ("2", model(x))):
+        torch.testing.assert_close(rows[name].x, expected.detach()[rows[name].sample])
+    assert rows["0"].x.min() < 0  # the in-place ReLU came later
+
+
+def test_names_in_any_order_give_the_same():
+    model, x = network(), torch.randn(50, 4)
+    forth, back = (read_activations(model, x, names) for names in (["0", "1", "2"], ["2", "0", "1"]))
+    assert list(back) == ["2", "0", "1"]
+    for name in forth:
+        assert torch.equal(forth[name].x, back[name].x)
+
+
+@pytest.mark.parametrize("wrap", ["tensor", "dataset", "pairs", "loader"])
+def test_tensor_dataset_and_loader(wrap):
+    model, x = network(), torch.randn(300, 4)
+    pairs = TensorDataset(x, torch.zeros(300))
+    source = {"tensor": x, "dataset": list(x), "pairs": pairs, "loader": DataLoader(pairs, batch_size=64)}[wrap]
+    rows = read_activations(model, source, "1", n_samples=100)["1"]
+    assert rows.x.shape == (100, 6)
+    torch.testing.assert_close(rows.x, torch.relu(model[0](x)).detach()[rows.sample])
+
+
+def test_positions_are_drawn_over_samples_and_space():
+    """A map that holds its own coordinates tells where the rows came from."""
+    images = torch.arange(400 * 64).float().view(400, 1, 8, 8)
+    rows = read_activations(nn.Sequential(nn.Identity()), images, "0", n_samples=800)["0"]
+    assert rows.x.shape == (400 * 2, 1)
+    position = rows.x[:, 0].long() % 64
+    assert torch.equal(rows.x[:, 0].long() // 64, rows.sample)
+    assert len(position.unique()) == 64
+    assert len(rows.sample.unique()) > 300
+    assert abs(position.float().mean() - 31.5) < 2.5
+
+
+def test_channels_become_neurons_and_tokens_become_rows():
+    images, tokens = torch.randn(5, 3, 2, 2), torch.randn(5, 7, 3)
+    rows = read_activations(nn.Sequential(nn.Identity()), images, "0")["0"]
+    assert rows.x.shape == (20, 3)
+    assert {tuple(r) for r in rows.x.tolist()} == {tuple(p.tolist()) for i in images for p in i.flatten(1).T}
+    assert read_activations(nn.Sequential(nn.Identity()), tokens, "0")["0"].x.shape == (35, 3)
+
+
+def test_the_model_is_read_in_evaluation_mode_and_put_back():
+    model = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model[1].eval()
+    x = torch.randn(60, 4)
+    rows = read_activations(model, x, "0")["0"]
+    torch.testing.assert_close(rows.x, x[rows.sample])
+    assert (model.training, model[0].training, model[1].training) == (True, True, False)
+    assert model[1].num_batches_tracked == 0
+
+
+def test_seed_decides_the_rows():
+    model, x = network(), torch.randn(500, 4)
+    a, b, c = (read_activations(model, x, "1", n_samples=50, seed=s)["1"].sample for s in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_held_out_rows_share_no_sample_with_those_fitted():
+    rows = Rows(torch.arange(40.0)[:, None], torch.arange(10).repeat_interleave(4))
+    fitted, read = rows.split(0.2)
+    assert (len(fitted), len(read)) == (32, 8)
+    assert not set((fitted // 4).flatten().tolist()) & set((read // 4).flatten().tolist())
+    assert torch.equal(*rows.split(0))
+    with pytest.raises(ValueError, match="too few to hold out"):
+        Rows(torch.ones(1, 2), torch.zeros(1)).split(0.5)
+
+
+def test_a_language_model_and_its_padding():
+    """Texts of unequal length: no padded token becomes a row, and rows equal those of each text alone."""
+    nnsight = pytest.importorskip("nnsight")
+    tokenizers = pytest.importorskip("tokenizers")
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+    words = {"[PAD]": 0, "a": 1, "b": 2, "c": 3}
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[PAD]"))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", padding_side="right")
+    torch.manual_seed(0)
+    small = GPTNeoXConfig(vocab_size=4, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    model = nnsight.TransformersModel(GPTNeoXForCausalLM(small), task="text-generation", tokenizer=tokenizer)
+    texts = ["a b c a", "b", "c a"]
+    rows = read_activations(model, texts, "gpt_neox.layers.0.mlp")["gpt_neox.layers.0.mlp"]
+    assert sorted(rows.sample.tolist()) == [0, 0, 0, 0, 1, 2, 2]
+    alone = read_activations(model, ["b", "b"], "gpt_neox.layers.0.mlp")["gpt_neox.layers.0.mlp"]
+    torch.testing.assert_close(rows.x[rows.sample == 1][0], alone.x[0], rtol=1e-4, atol=1e-5)
+
+
+def test_shuffled_columns_keep_values_and_break_pairs():
+    x = torch.arange(200.0).view(100, 2)
+    y = shuffle_columns(x, seed=0)
+    assert torch.equal(y.sort(0).values, x)
+    assert not torch.equal(y[:, 1] - y[:, 0], torch.ones(100))
+
+
+class Skips(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused, self.scalar = nn.Linear(4, 2), nn.Linear(4, 2), nn.Flatten(0)
+
+    def forward(self, x):
+        return self.scalar(self.used(x))
+
+
+@pytest.mark.parametrize(
+    ("layers", "data", "message"),
+    [
+        ("nine", torch.ones(9, 4), "unknown layer 'nine'; the model has used, unused, scalar"),
+        ([], torch.ones(9, 4), "no layer"),
+        ("unused", torch.ones(9, 4), "'unused' is never called"),
+        ("scalar", torch.ones(9, 4), r"'scalar' gave shape \(2,\) for 1 samples"),
+        ("used", torch.ones(0, 4), "data is empty"),
+    ],
+)
+def test_errors_name_what_is_wrong(layers, data, message):
+    with pytest.raises(ValueError, match=message):
+        read_activations(Skips(), data, layers)
+
+
+def test_data_of_an_unknown_kind():
+    with pytest.raises(TypeError, match="got int"):
+        read_activations(Skips(), 3, "used")

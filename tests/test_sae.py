@@ -1,0 +1,226 @@
+"""The SAE against hand-set weights, autograd, its own stack, and data whose features are known."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from superpos import metrics, sae
+from superpos.sae import PROTOCOL, PUBLISHED, Config, SparseAutoencoder, fit, fit_stack
+from superpos.systems.planted import planted
+
+
+def data(n=400, n_neurons=6, seed=0):
+    return planted(n, n_neurons, 10, 2, seed)
+
+
+def test_encode_and_decode_by_hand():
+    net = SparseAutoencoder(PUBLISHED, torch.tensor([[1.0, 0], [-1, 0], [0, 2]]), torch.tensor([0.0, 0, -1]))
+    z = net.encode(torch.tensor([[2.0, 1]]))
+    assert z.tolist() == [[2, 0, 1]]
+    assert net.decode(z).tolist() == [[2, 2]]
+
+
+def test_scale_is_divided_out_and_put_back():
+    net = SparseAutoencoder(PROTOCOL, torch.eye(2), torch.zeros(2), scale=4.0)
+    assert net.encode(torch.tensor([[8.0, 4]])).tolist() == [[2, 1]]
+    assert net.decode(net.encode(torch.tensor([[8.0, 4]]))).tolist() == [[8, 4]]
+
+
+def test_topk_keeps_the_k_largest():
+    config = Config(activation="topk", k=1, loss="mse")
+    net = SparseAutoencoder(config, torch.eye(3), torch.zeros(3))
+    assert net.encode(torch.tensor([[1.0, 3, 2], [-1, -2, -3]])).tolist() == [[0, 3, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("n_codes", [2, 4])
+def test_loss_in_both_units_by_hand(n_codes):
+    """x = (3, 4), W = 0, b = 1: z = 1, x' = 0, squared error 25, Σz = D."""
+    x = torch.tensor([[3.0, 4]])
+    weights = {"encoder": torch.zeros(n_codes, 2), "encoder_bias": torch.ones(1, n_codes)}
+    for loss, expected in (("l1_mean", 25 / 2 + 0.5), ("l1_sum", 25 + 0.5 * n_codes)):
+        config = Config(loss=loss, l1=0.5, n_codes=n_codes)
+        l1 = torch.full((1, 1), config.l1_per_row(2, n_codes))
+        value, _ = sae._loss_and_gradients(x, weights, l1, config)
+        assert value.item() == pytest.approx(expected)
+
+
+def test_units_of_lambda_convert():
+    mean, total = Config(loss="l1_mean", l1=0.8), Config(loss="l1_sum", l1=0.1)
+    assert mean.l1_per_row(5, 40) == pytest.approx(total.l1_per_row(5, 40))
+
+
+class Reference(torch.nn.Module):
+    """The same SAE by plain autograd, one at a time, written from the module's docstring."""
+
+    def __init__(self, config, W):
+        super().__init__()
+        self.config = config
+        self.encoder = torch.nn.Parameter(W.clone())
+        self.encoder_bias = torch.nn.Parameter(torch.zeros(len(W)))
+        if not config.tied:
+            self.decoder = torch.nn.Parameter(W.clone())
+        if config.decoder_bias:
+            self.decoder_bias = torch.nn.Parameter(torch.zeros(W.shape[1]))
+
+    def loss(self, x):
+        config, decoder = self.config, getattr(self, "decoder", self.encoder)
+        z = functional.relu(x @ self.encoder.T + self.encoder_bias)
+        if config.k:
+            kept = z.topk(config.k, dim=1)
+            z = torch.zeros_like(z).scatter(1, kept.indices, kept.values)
+        error = z @ decoder + getattr(self, "decoder_bias", 0) - x
+        if config.loss == "l1_mean":
+            return error.square().mean() + config.l1 * z.abs().mean()
+        penalty = config.l1 * z.abs().sum(1).mean() if config.loss == "l1_sum" else 0
+        return error.square().sum(1).mean() + penalty
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("decoder_bias", [True, False])
+@pytest.mark.parametrize("loss", ["l1_mean", "l1_sum", "mse"])
+def test_a_hundred_steps_agree_with_autograd(tied, decoder_bias, loss):
+    topk = {"activation": "topk", "k": 3} if loss == "mse" else {}
+    config = Config(tied=tied, decoder_bias=decoder_bias, loss=loss, n_codes=12, patience=None, **topk)
+    x = data(1280)
+    stack = sae._Stack(
+        config, x[None], torch.full((1, 1, 1), config.l1_per_row(6, 12)), [torch.Generator().manual_seed(3)], [0]
+    )
+    stack.start()
+    reference = Reference(config, stack.parameters["encoder"][0])
+    optimizer = torch.optim.Adam(reference.parameters(), lr=config.lr)
+    for batch in x.split(128) * 10:
+        with torch.no_grad():
+            ours = stack.step(batch[None]).item()
+        optimizer.zero_grad()
+        theirs = reference.loss(batch)
+        theirs.backward()
+        optimizer.step()
+        assert ours == pytest.approx(theirs.item(), rel=1e-5)
+    for name, p in reference.named_parameters():
+        torch.testing.assert_close(stack.parameters[name].view_as(p), p.detach(), rtol=1e-3, atol=2e-5)
+
+
+def test_unit_norm_holds_after_every_fit():
+    for tied in (True, False):
+        net = fit(data(), PROTOCOL.but(tied=tied, steps=50))
+        torch.testing.assert_close(net.dictionary.norm(dim=1), torch.ones(24))
+
+
+@pytest.mark.parametrize("config", [PUBLISHED.but(epochs=40, patience=2), PROTOCOL.but(steps=60)])
+def test_a_fit_does_not_depend_on_its_neighbours(config):
+    """Also when they stop at different epochs and the stack is made smaller on the way."""
+    x = torch.stack([data(seed=s) for s in range(5)])
+    together = fit_stack(x, config, seeds=range(5))
+    for seed in range(5):
+        alone = fit(x[seed], config, seed=seed)
+        assert alone.stopped == together[seed].stopped
+        assert len(alone.history) == len(together[seed].history)
+        torch.testing.assert_close(together[seed].encoder, alone.encoder, rtol=1e-3, atol=1e-4)
+
+
+def test_seeds_decide_and_the_global_state_is_left_alone():
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    a, b, c = (fit(data(), PROTOCOL.but(steps=30), seed=s) for s in (1, 1, 2))
+    assert torch.equal(a.encoder, b.encoder)
+    assert not torch.equal(a.encoder, c.encoder)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_stopping_rule_of_the_published_recipe():
+    net = fit(data(200), PUBLISHED.but(epochs=400, lr=0.05, patience=3))
+    best = min(range(len(net.history)), key=net.history.__getitem__)
+    assert net.stopped == "no better loss for 3 epochs"
+    assert len(net.history) - 1 - best == 3
+
+
+def test_steps_count_batches():
+    assert len(fit(data(400), PROTOCOL.but(steps=10)).history) == 3  # 4 batches an epoch
+    assert PROTOCOL.epochs_for(10_000) == 127
+
+
+def test_the_step_size_falls_to_zero():
+    config = Config(decay=0.5, epochs=10, lr=1.0)
+    assert [round(sae._learning_rate(config, e, 10), 2) for e in (0, 5, 6, 9)] == [1, 1, 0.8, 0.2]
+
+
+def test_protocol_does_not_see_the_unit_of_x():
+    x = data()
+    a, b = (fit(scale * x, PROTOCOL.but(steps=200)) for scale in (1.0, 512.0))
+    torch.testing.assert_close(a.encode(x), b.encode(512 * x), rtol=1e-3, atol=1e-4)
+
+
+def test_planted_features_are_counted_and_ordered():
+    """k features in 32 dimensions, two of them in a row: F near k and in order, beyond the number of neurons too."""
+    counts = []
+    for k in (8, 16, 32, 64):
+        x = planted(6000, 32, k, 2, seed=k)
+        net = fit(x[:4000], PROTOCOL.but(steps=3000), seed=1)
+        counts.append(metrics.effective_features(metrics.code_shares(net.encode(x[4000:]))))
+    assert counts == sorted(counts)
+    assert counts == pytest.approx([8, 16, 32, 64], rel=0.2)
+
+
+def test_saved_and_loaded(tmp_path):
+    net = fit(data(), PROTOCOL.but(steps=20, tied=False, decoder_bias=True))
+    net.save(tmp_path / "sae.safetensors")
+    same = SparseAutoencoder.load(tmp_path / "sae.safetensors")
+    assert same.config == net.config
+    assert same.history == net.history
+    assert torch.equal(same.encode(data()), net.encode(data()))
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"W": torch.eye(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ValueError, match="no superpos autoencoder"):
+        SparseAutoencoder.load(tmp_path / "foreign.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l1": -1}, "l1 must be at least 0, got -1"),
+        ({"n_codes": 0}, "n_codes must be at least 1, got 0"),
+        ({"expansion": 0}, "expansion must be above 0"),
+        ({"activation": "gelu"}, "'relu' or 'topk', got 'gelu'"),
+        ({"activation": "topk"}, "k must be given"),
+        ({"loss": "l1"}, "loss must be"),
+        ({"lr": 0}, "lr must be above 0"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"held_out": 1.0}, "held_out"),
+    ],
+)
+def test_bad_configurations_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**options)
+
+
+def test_an_unknown_field_is_an_error():
+    with pytest.raises(TypeError, match="lamda"):
+        PROTOCOL.but(lamda=1)
+
+
+def test_a_dictionary_below_one_is_an_error_before_work():
+    with pytest.raises(ValueError, match="dictionary size must be at least 1"):
+        fit(data(), PROTOCOL.but(expansion=0.1))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.full((9, 3), float("nan")), "27 of 27 values that are NaN"),
+        (torch.ones(9, 3), "constant"),
+        (torch.ones(1, 3), "at least 2 rows"),
+        (torch.ones(9), r"\(rows, neurons\)"),
+    ],
+)
+def test_bad_rows_are_named(x, message):
+    with pytest.raises(ValueError, match=message):
+        fit(x, PROTOCOL.but(steps=2))
+
+
+def test_divergence_is_named():
+    with pytest.raises(FloatingPointError, match=r"fit 0: the loss became (nan|inf)"):
+        fit(data() * 1e18, PUBLISHED.but(lr=1e12, epochs=50))
