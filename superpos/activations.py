@@ -6,7 +6,6 @@ a row a position with N = C. Rows are drawn at random over samples *and* positio
 
 from dataclasses import dataclass
 
-import nnsight
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -49,8 +48,12 @@ def read_activations(model, data, layers, *, n_samples=10_000, seed=0, batch_siz
     Raises ValueError for an unknown layer (naming those that exist), one that is never called, empty data, or
     activations of a rank that cannot be told apart; these before the data is read through.
     """
+    import nnsight
+
     layers = [layers] if isinstance(layers, str) else list(layers)
-    wrapped = model if isinstance(model, nnsight.NNsight) else nnsight.NNsight(model)
+    wrapped = nnsight.NNsight(model) if isinstance(model, torch.nn.Module) else model
+    if not hasattr(wrapped, "trace"):
+        raise TypeError(f"model must be a torch.nn.Module or an nnsight model, got {type(model).__name__}")
     module = wrapped._module
     _check_layers(module, layers)
     if n_samples < 2:
@@ -184,11 +187,16 @@ def _calling_order(wrapped, batch, layers):
     missing = [name for name in layers if name not in order]
     if missing:
         raise ValueError(f"layer {missing[0]!r} is never called in a forward pass of the model")
-    return list(dict.fromkeys(order))
+    order = list(dict.fromkeys(order))
+    for name, output in _forward(wrapped, batch, order).items():
+        _rows(output, batch, name)  # a rank that cannot be read is found here, before the data is read through
+    return order
 
 
 def _forward(wrapped, batch, order):
     """Run the model by nnsight up to the last of `order` (to its end where that is empty). → dict name: output"""
+    import nnsight
+
     with wrapped.trace(batch.inputs) as tracer:
         read = nnsight.save({})
         for name in order:

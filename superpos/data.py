@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch.utils.data import Dataset
 
 __all__ = ["DATASETS", "LabelledImages", "data_root", "load"]
@@ -81,11 +79,15 @@ def load(name, *, root=None):
 
 def _split(images, labels, classes):
     """A fixed stratified split, one fifth for testing."""
+    from sklearn.model_selection import train_test_split
+
     train, test = train_test_split(range(len(labels)), test_size=0.2, random_state=0, stratify=labels)
     return tuple(LabelledImages(images[rows], labels[rows], classes) for rows in (train, test))
 
 
 def _load_digits():
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
     return _split(images, torch.tensor(digits.target, dtype=torch.long), tuple(map(str, digits.target_names)))

@@ -80,7 +80,7 @@ def _per_layer(sae, layers):
     if missing:
         raise ValueError(f"no SAE was given for layer {missing[0]!r}; the dict holds {', '.join(map(repr, saes))}")
     for value in saes.values():
-        if not isinstance(value, Config) and not hasattr(value, "encode"):
+        if isinstance(value, str) or not (isinstance(value, Config) or hasattr(value, "encode")):
             raise TypeError(f"sae must be a superpos.sae.Config or have an encode method, got {type(value).__name__}")
     return saes
 

@@ -6,7 +6,6 @@ This is the one place where the entropy of anything is taken. Shapes, here and e
 """
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 __all__ = [
     "code_shares",
@@ -127,6 +126,8 @@ def two_nn(x, keep=0.9):
     Fits −log(1 − rank/n) = d·log(r2/r1) through the origin on the lower `keep` share of ratios.
     Repeated rows are taken once. Raises ValueError for fewer than 10 different rows.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     x = np.unique(_array(x, "x"), axis=0)
     if len(x) < 10:
         raise ValueError(f"TwoNN needs at least 10 different rows, got {len(x)}")

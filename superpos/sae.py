@@ -33,8 +33,8 @@ class Config:
     """All that decides an SAE fit but the data and the seed. Invalid values raise ValueError on construction.
 
     Architecture: `n_codes` D, or `expansion` D/N where it is None; `activation` "relu" or "topk" (with `k`);
-    `tied`; `decoder_bias`; `unit_norm` keeps each decoder row at length 1; `scale` "mean_length" divides
-    x by s, which brings the mean length of its non-zero rows to √N, so that the fit does not depend on the unit of x ("none": s = 1).
+    `tied`; `decoder_bias`; `unit_norm` keeps each decoder row at length 1; `scale` "mean_length" divides x by the s
+    that brings the mean length of its non-zero rows to √N, so that its unit does not matter ("none": s = 1).
     Loss: `loss` "l1_mean", "l1_sum" (module docstring) or "mse" (no penalty, for topk); `l1` is λ.
     Optimiser: Adam(`lr`), batches of `batch_size` rows, reshuffled every epoch; the step size falls linearly
     to zero over the last `decay` share of the epochs.
@@ -309,6 +309,7 @@ def _scales(x, config):
 
 def fit(x, config=PROTOCOL, *, seed=0, label="SAE"):
     """Fit one SAE to activations x (n, N). → SparseAutoencoder. See `fit_stack`."""
+    _check_rows(x)
     return fit_stack(x[None], config, seeds=[seed], label=label)[0]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["correlation_interval", "mean_interval", "summarize", "verdict"]
+__all__ = ["correlate", "correlation_interval", "mean_interval", "summarize", "verdict"]
 
 RESAMPLES = 10_000
 
@@ -44,6 +44,8 @@ def correlation_interval(x, y, *, seed=0, confidence=0.95, resamples=RESAMPLES):
     for name, values in (("x", x), ("y", y)):
         if np.ptp(values) == 0:
             raise ValueError(f"{name} is constant ({values[0]:g}): r is undefined")
+    if abs(_pearson(x, y)) > 1 - 1e-12:
+        return (float(_pearson(x, y)),) * 3  # on a line every resample is on it too
     interval = stats.bootstrap(
         (x, y),
         _pearson,
@@ -61,20 +63,37 @@ def _pearson(x, y, axis=-1):
     return stats.pearsonr(x, y, axis=axis).statistic
 
 
-def verdict(paper, low, high, *, direction=False):
+def verdict(paper, low, high, *, error=0.0, direction=False):
     """ "agrees", "differs" or "open" for a claim, by a rule fixed before any run.
 
-    A claim of a value agrees if the paper's number lies in our interval [low, high]. A claim of `direction`
-    agrees if the interval lies on the side of zero where the paper's number lies, differs if it lies on the
-    other side, and is open while it holds zero. Without a number of the paper (None) it is open.
+    A claim of a value agrees if the paper's interval, paper ± error, meets ours, [low, high]; without an error of
+    the paper's its number must lie in ours. A claim of `direction` agrees if our interval lies on the paper's side
+    of zero, differs if it lies on the other, and is open while it holds zero. Without a number of the paper (None)
+    the claim is open.
     """
     if paper is None:
         return "open"
     if not direction:
-        return "agrees" if low <= paper <= high else "differs"
+        return "agrees" if low <= paper + error and paper - error <= high else "differs"
     if low <= 0 <= high:
         return "open"
     return "agrees" if (low > 0) == (paper > 0) else "differs"
+
+
+def correlate(table, by, x, y, *, least=10, **options):
+    """Pearson r of columns x and y within each group of `by`. → DataFrame: by, r, low, high, n, missing
+
+    Rows in which either is NaN are left out and counted in `missing`; a group with fewer than `least` rows left, or
+    with a constant column, gets r = NaN. options: those of `correlation_interval`.
+    """
+    lines = []
+    for key, group in table.groupby(by, sort=False, dropna=False):
+        pairs = group[[x, y]].dropna()
+        known = len(pairs) >= least and (pairs.nunique() > 1).all()
+        r = correlation_interval(pairs[x], pairs[y], **options) if known else (float("nan"),) * 3
+        counts = {"n": len(pairs), "missing": len(group) - len(pairs)}
+        lines.append(dict(zip(by, key, strict=True)) | dict(zip(("r", "low", "high"), r, strict=True)) | counts)
+    return pd.DataFrame(lines)
 
 
 def summarize(table, by, value, confidence=0.95):

@@ -14,16 +14,16 @@ __all__ = ["COLUMNS", "claim", "record"]
 COLUMNS = ("id", "claim", "paper", "ours", "low", "high", "n", "verdict", "source")
 
 
-def claim(id, text, *, paper, estimate, n, source, rule=verdict):
+def claim(id, text, *, paper, estimate, n, source, error=0.0, direction=False):
     """One row of the table. → dict of COLUMNS
 
     paper: the paper's number, or None; estimate: (ours, low, high), a 95% interval; n: independent units behind it;
-    source: results file; rule: (paper, low, high) → "agrees", "differs" or "open", fixed before the run.
+    source: results file; error and direction: of the paper's number and claim, as `statistics.verdict` takes them.
     """
     ours, low, high = estimate
     return {
         "id": id, "claim": text, "paper": paper, "ours": ours, "low": low, "high": high, "n": n,
-        "verdict": rule(paper, low, high), "source": source,
+        "verdict": verdict(paper, low, high, error=error, direction=direction), "source": source,
     }  # fmt: skip
 
 

@@ -137,6 +137,11 @@ def test_errors_name_what_is_wrong(layers, data, message):
         read_activations(Skips(), data, layers)
 
 
+def test_a_model_of_an_unknown_kind():
+    with pytest.raises(TypeError, match="nnsight model, got str"):
+        read_activations("resnet18", torch.ones(9, 4), "used")
+
+
 def test_data_of_an_unknown_kind():
     with pytest.raises(TypeError, match="got int"):
         read_activations(Skips(), 3, "used")

@@ -27,13 +27,16 @@ def planted(n, n_neurons, k, active, seed):
     return (torch.rand(n, k, generator=generator) < active / k) * amplitude @ directions
 
 
-def planted_run(*, config, n_neurons, k, active, seed, epochs=1.0, codes=1.0, n=10_000):
+def planted_run(*, config, n_neurons, k, active, seed, longer=1.0, codes=1.0, n=10_000):
     """One run for `sweep`: fit on n rows, read on n fresh ones. → dict
 
-    config: "published" or "protocol"; epochs and codes multiply the configuration's own epochs and dictionary.
+    config: "published" or "protocol"; `longer` multiplies its training (steps, or the patience of its stopping
+    rule), `codes` its dictionary.
     """
     base = CONFIGS[config]
-    base = base.but(epochs=round(base.epochs * epochs), expansion=base.expansion * codes)
+    length = {"steps": base.steps} if base.steps else {"patience": base.patience, "epochs": base.epochs}
+    length = {name: round(value * longer) for name, value in length.items()}
+    base = base.but(expansion=base.expansion * codes, **length)
     x = planted(2 * n, n_neurons, k, active, seed)
     row = measure_rows(x[:n], x[n:], base, seeds=[seed]).iloc[0]
     names = ("n_codes", "effective_features", "psi", "hill_0", "hill_2", "fvu", "l0", "dead", "epochs")

@@ -51,7 +51,9 @@ def sparsities(n_models, low=0.001, high=0.999, spacing="log"):
         return torch.linspace(low, high, n_models, dtype=torch.float64)
     if spacing != "log":
         raise ValueError(f"spacing must be 'log' or 'linear', got {spacing!r}")
-    return 1 - torch.logspace(*torch.log10(torch.tensor([1 - low, 1 - high], dtype=torch.float64)).tolist(), n_models, dtype=torch.float64)
+    return 1 - torch.logspace(
+        *torch.log10(torch.tensor([1 - low, 1 - high], dtype=torch.float64)).tolist(), n_models, dtype=torch.float64
+    )
 
 
 def sample_features(n, n_features, sparsity, generator):
@@ -113,18 +115,21 @@ def _toys(n_models, spacing, n_neurons, steps, seed):
     return train_toys(sparsities(n_models, spacing=spacing), seeds=seeds, n_neurons=n_neurons, steps=steps)
 
 
-def toy_run(*, config, spacing, n_models, seed, n_neurons=5, expansion=8.0, l1=None, n=10_000, toy_steps=5000):
+def toy_run(
+    *, config, spacing, n_models, seed, n_neurons=5, expansion=8.0, l1=None, n=10_000, toy_steps=5000, sae_seed=0
+):
     """One run for `sweep`: n_models toys and an SAE on the activations of each. → a row per model
 
     config: "published" or "protocol"; l1: λ in that configuration's own unit (None: its default); n: rows to fit.
-    Published reads F on the rows it fitted, protocol on as many fresh ones. Model m has seed 1000·seed + m.
+    Published reads F on the rows it fitted, protocol on as many fresh ones. Model m has seed 1000·seed + m, and its
+    SAE that plus 10⁶·sae_seed.
     """
     base = CONFIGS[config].but(expansion=expansion)
     base = base if l1 is None else base.but(l1=l1)
     toys = _toys(n_models, spacing, n_neurons, toy_steps, seed)
     seeds = range(1000 * seed, 1000 * seed + n_models)
     x = torch.stack([toy.sample(n, _data_seed(s, 0)) for toy, s in zip(toys, seeds, strict=True)])
-    fits = sae.fit_stack(x, base, seeds=seeds, label=f"{config} SAEs")
+    fits = sae.fit_stack(x, base, seeds=[s + 10**6 * sae_seed for s in seeds], label=f"{config} SAEs")
     rows = []
     for m, (toy, fit, s) in enumerate(zip(toys, fits, seeds, strict=True)):
         read = x[m] if base.held_out == 0 else toy.sample(n, _data_seed(s, 1))

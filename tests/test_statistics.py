@@ -1,0 +1,94 @@
+"""Intervals that cover what they should, and verdicts by their rule."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from superpos import statistics
+from superpos.verdicts import claim, record
+
+
+def test_mean_interval_by_hand():
+    """1, 2, 3: mean 2, standard error 1/√3, t(0.975, 2) = 4.30265."""
+    mean, low, high = statistics.mean_interval([1, 2, 3])
+    assert (mean, high - mean) == (2, pytest.approx(4.302653 / 3**0.5))
+    assert mean - low == pytest.approx(high - mean)
+
+
+def test_correlation_of_a_line_and_of_known_pairs():
+    line = np.arange(30.0)
+    assert statistics.correlation_interval(line, 2 * line + 1)[0] == pytest.approx(1)
+    zigzag = line + np.where(line % 2, 20, -20)  # r by its own formula: cov / (sd · sd)
+    by_hand = ((line - 14.5) * (zigzag - zigzag.mean())).mean() / (line.std() * zigzag.std())
+    assert statistics.correlation_interval(line, zigzag)[0] == pytest.approx(by_hand)
+
+
+def test_the_bootstrap_interval_covers_the_truth():
+    """r = 0.8, 40 pairs: a 95% interval should hold it in most of 60 draws (fewer than 50: p < 1e-3)."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for seed in range(60):
+        x = rng.normal(size=40)
+        y = 0.8 * x + 0.6 * rng.normal(size=40)
+        _, low, high = statistics.correlation_interval(x, y, seed=seed, resamples=500)
+        covered += low <= 0.8 <= high
+    assert covered >= 50
+
+
+def test_correlate_counts_what_is_missing():
+    table = pd.DataFrame({"g": ["a"] * 12 + ["b"] * 12, "x": range(24), "y": [*range(11), np.nan, *[1.0] * 12]})
+    result = statistics.correlate(table, ["g"], "x", "y", resamples=50).set_index("g")
+    assert result.loc["a", ["r", "n", "missing"]].tolist() == [pytest.approx(1), 11, 1]
+    assert np.isnan(result.r["b"])
+
+
+def test_summarize_by_group():
+    table = pd.DataFrame({"g": ["a", "a", "b"], "x": [1.0, 3.0, 5.0]})
+    summary = statistics.summarize(table, ["g"], "x")
+    assert summary.x.tolist() == [2, 5]
+    assert summary.n.tolist() == [2, 1]
+    assert summary.low[1] == summary.high[1] == 5
+    with pytest.raises(ValueError, match=r"x of \('b',\) holds 1 of 1"):
+        statistics.summarize(table.assign(x=[1, 2, np.nan]), ["g"], "x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "expected"),
+    [
+        ((0.9, 0.85, 0.95), {}, "agrees"),
+        ((0.9, 0.91, 0.95), {}, "differs"),
+        ((0.9, 0.91, 0.95), {"error": 0.02}, "agrees"),
+        ((0.9, 0.2, 0.5), {"direction": True}, "agrees"),
+        ((-0.9, 0.2, 0.5), {"direction": True}, "differs"),
+        ((0.9, -0.1, 0.5), {"direction": True}, "open"),
+        ((None, 0, 1), {}, "open"),
+    ],
+)
+def test_verdict_rule(arguments, options, expected):
+    assert statistics.verdict(*arguments, **options) == expected
+
+
+def test_claims_replace_their_row_and_leave_the_others(tmp_path):
+    path = tmp_path / "verdicts.csv"
+    record([claim("b.x", "B", paper=1.0, estimate=(1.04, 0.9, 1.2), n=5, source="b.csv")], path)
+    record([claim("a.x", "A", paper=None, estimate=(2.0, 1.0, 3.0), n=3, source="a.csv")], path)
+    record([claim("b.x", "B", paper=1.0, estimate=(2.04, 1.9, 2.2), n=6, source="b.csv")], path)
+    assert path.read_text().splitlines() == [
+        "id,claim,paper,ours,low,high,n,verdict,source",
+        "a.x,A,,2.000,1.000,3.000,3,open,a.csv",
+        "b.x,B,1.000,2.040,1.900,2.200,6,differs,b.csv",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: statistics.mean_interval([1]), "at least 2 values"),
+        (lambda: statistics.mean_interval([1, np.nan]), "1 of 2 values that are NaN"),
+        (lambda: statistics.correlation_interval([1, 2, 3], [1, 2, 3]), "at least 4 pairs"),
+        (lambda: statistics.correlation_interval([1, 1, 1, 1], [1, 2, 3, 4]), "x is constant"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,195 @@
+"""Saved run by run, resumed after kill -9, shared by processes, honest about what failed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from superpos import sweep
+from superpos.provenance import PROVENANCE
+
+
+def square(x, name="a"):
+    return {"square": x * x, "third": 1 / 3}
+
+
+def layers(x):
+    return [{"layer": f"l{i}", "value": x + i} for i in range(3)]
+
+
+def fails_at_two(x):
+    if x == 2:
+        raise ValueError("two is refused")
+    return {"y": x}
+
+
+def forbidden(x, name="a"):
+    raise AssertionError(f"run {x} was done before")
+
+
+def runs(n):
+    return sweep.expand(x=range(n), name="a")
+
+
+def test_expand_gives_all_combinations_in_order():
+    assert sweep.expand(a=[1, 2], b="c", d=[True, None]) == [
+        {"a": 1, "b": "c", "d": True},
+        {"a": 1, "b": "c", "d": None},
+        {"a": 2, "b": "c", "d": True},
+        {"a": 2, "b": "c", "d": None},
+    ]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_rows_carry_parameters_results_and_provenance(tmp_path, n_jobs):
+    table = sweep.run(square, runs(4), tmp_path / "deep" / "rows.csv", n_jobs=n_jobs)
+    assert table.square.tolist() == [0, 1, 4, 9]
+    assert table.third.tolist() == [0.33333333] * 4
+    assert set(PROVENANCE) < set(table.columns)
+    assert table.versions.str.contains("torch").all()
+    pd.testing.assert_frame_equal(sweep.run(forbidden, runs(4), tmp_path / "deep" / "rows.csv"), table)
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) in (["rows.csv"], ["rows.csv", "rows.csv.lock"])
+
+
+def test_several_rows_a_run(tmp_path):
+    table = sweep.run(layers, sweep.expand(x=[10, 20]), tmp_path / "rows.csv", n_jobs=1)
+    assert table.value.tolist() == [10, 11, 12, 20, 21, 22]
+    assert table.row.tolist() == ["1/3", "2/3", "3/3"] * 2
+
+
+def test_a_longer_grid_does_only_what_is_new(tmp_path):
+    sweep.run(square, runs(3), tmp_path / "rows.csv", n_jobs=1)
+    before = (tmp_path / "rows.csv").read_text()
+    table = sweep.run(square, runs(5), tmp_path / "rows.csv", n_jobs=1)
+    assert (tmp_path / "rows.csv").read_text().startswith(before)
+    assert table.x.tolist() == list(range(5))
+
+
+def test_without_a_path_nothing_is_left():
+    assert sweep.run(square, runs(2), n_jobs=1).square.tolist() == [0, 1]
+
+
+def test_a_failed_run_is_named_and_the_others_are_saved(tmp_path):
+    with pytest.raises(RuntimeError, match=r"1 of 4 runs failed(.|\n)*'x': 2(.|\n)*two is refused"):
+        sweep.run(fails_at_two, sweep.expand(x=range(4)), tmp_path / "rows.csv", n_jobs=1)
+    assert sorted(sweep.read(tmp_path / "rows.csv").x) == [0, 1, 3]
+
+
+@pytest.mark.parametrize("cut", [1, 25, 60])
+def test_a_file_cut_in_a_line_is_kept_reported_and_completed(tmp_path, cut):
+    path = tmp_path / "rows.csv"
+    whole = sweep.run(square, runs(5), path, n_jobs=1)
+    text = path.read_text()
+    path.write_text(text[:-cut])
+    with pytest.warns(UserWarning, match="a line cut in the middle; it is kept in rows.csv.cut"):
+        again = sweep.run(square, runs(5), path, n_jobs=1)
+    assert again.square.tolist() == whole.square.tolist()
+    assert (tmp_path / "rows.csv.cut").read_text().strip() in text
+    assert path.read_text().startswith(text[: text.rindex("\n", 0, -cut)])
+
+
+def test_a_run_cut_between_its_rows_is_done_again(tmp_path):
+    path = tmp_path / "rows.csv"
+    sweep.run(layers, sweep.expand(x=[10, 20]), path, n_jobs=1)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.warns(UserWarning, match="a run without all its rows"):
+        table = sweep.run(layers, sweep.expand(x=[10, 20]), path, n_jobs=1)
+    assert table.value.tolist() == [10, 11, 12, 20, 21, 22]
+    assert len(sweep.read(path)) == 6
+
+
+def test_a_new_result_column_joins_the_file(tmp_path):
+    sweep.run(square, sweep.expand(x=[1]), tmp_path / "rows.csv", n_jobs=1)
+    table = sweep.run(layers, sweep.expand(x=[2]), tmp_path / "rows.csv", n_jobs=1)
+    assert table.value.tolist() == [2, 3, 4]
+    assert len(sweep.read(tmp_path / "rows.csv")) == 4
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([], "no runs"),
+        ([{"x": 1}, {"x": 1}], "there twice"),
+        ([{"x": 1}, {"y": 1}], "differ in their parameters"),
+        ([{"x": [1]}], "parameter x must be a number"),
+    ],
+)
+def test_bad_grids_are_named_before_work(tmp_path, grid, message):
+    with pytest.raises(ValueError, match=message):
+        sweep.run(forbidden, grid, tmp_path / "rows.csv")
+
+
+def test_a_file_of_other_parameters_is_refused(tmp_path):
+    sweep.run(square, sweep.expand(x=[1]), tmp_path / "rows.csv", n_jobs=1)
+    with pytest.raises(ValueError, match="no column 'name'"):
+        sweep.run(square, runs(2), tmp_path / "rows.csv", n_jobs=1)
+
+
+SLOW = """
+import sys, time, os
+from superpos import sweep
+
+def slow(x):
+    with open(sys.argv[2], "a") as log:
+        log.write(f"start {x}\\n")
+    time.sleep(0.15)
+    with open(sys.argv[2], "a") as log:
+        log.write(f"end {x}\\n")
+    return {"y": 2 * x}
+
+if __name__ == "__main__":
+    sweep.run(slow, sweep.expand(x=range(12)), sys.argv[1], n_jobs=int(sys.argv[3]))
+"""
+
+
+def start(tmp_path, n_jobs):
+    (tmp_path / "slow.py").write_text(SLOW)
+    words = [sys.executable, tmp_path / "slow.py", tmp_path / "rows.csv", tmp_path / "log", str(n_jobs)]
+    return subprocess.Popen([str(w) for w in words], start_new_session=True)
+
+
+def wait_for_rows(path, n, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if path.exists() and path.read_text().count("\n") > n:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no {n} rows within {seconds} s")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_kill_9_then_resume_loses_nothing_and_repeats_nothing(tmp_path, n_jobs):
+    process = start(tmp_path, n_jobs)
+    wait_for_rows(tmp_path / "rows.csv", 4)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    saved = sweep.read(tmp_path / "rows.csv")
+    assert 4 <= len(saved) < 12
+    again = start(tmp_path, n_jobs)
+    assert again.wait(timeout=90) == 0
+    table = sweep.read(tmp_path / "rows.csv")
+    assert sorted(table.x) == list(range(12))
+    assert (table.y == 2 * table.x).all()
+    assert table.finished[: len(saved)].tolist() == saved.finished.tolist()
+    started = [int(line.split()[1]) for line in (tmp_path / "log").read_text().splitlines() if "start" in line]
+    assert all(started.count(x) == 1 for x in saved.x)  # what was saved was never run again
+
+
+def test_two_processes_on_one_file_share_the_work(tmp_path):
+    both = [start(tmp_path, 1) for _ in range(2)]
+    assert [p.wait(timeout=90) for p in both] == [0, 0]
+    table = sweep.read(tmp_path / "rows.csv")
+    assert sorted(table.x) == list(range(12))
+    started = (tmp_path / "log").read_text().count("start")
+    assert started == 12
+
+
+def test_a_dask_cluster_by_its_address(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        table = sweep.run(square, runs(6), tmp_path / "rows.csv", cluster=cluster.scheduler_address)
+    assert table.square.tolist() == [0, 1, 4, 9, 16, 25]
