@@ -81,7 +81,7 @@ def verdict(paper, low, high, *, error=0.0, direction=False):
 
 
 def correlate(table, by, x, y, *, least=10, **options):
-    """Pearson r of columns x and y within each group of `by`. → DataFrame: by, r, low, high, n, missing
+    """Pearson r of columns x and y within each group of `by`. → DataFrame: by, r, low, high, count, missing
 
     Rows in which either is NaN are left out and counted in `missing`; a group with fewer than `least` rows left, or
     with a constant column, gets r = NaN. options: those of `correlation_interval`.
@@ -91,19 +91,19 @@ def correlate(table, by, x, y, *, least=10, **options):
         pairs = group[[x, y]].dropna()
         known = len(pairs) >= least and (pairs.nunique() > 1).all()
         r = correlation_interval(pairs[x], pairs[y], **options) if known else (float("nan"),) * 3
-        counts = {"n": len(pairs), "missing": len(group) - len(pairs)}
+        counts = {"count": len(pairs), "missing": len(group) - len(pairs)}
         lines.append(dict(zip(by, key, strict=True)) | dict(zip(("r", "low", "high"), r, strict=True)) | counts)
     return pd.DataFrame(lines)
 
 
 def summarize(table, by, value, confidence=0.95):
-    """Mean of column `value` and its t interval within each group. → DataFrame: by, value, low, high, n
+    """Mean of column `value` and its t interval within each group. → DataFrame: by, value, low, high, count
 
-    A group of one row has no interval (low = high = mean, n = 1). Raises ValueError for NaN, naming the group.
+    A group of one row has no interval (low = high = mean, count = 1). Raises ValueError for NaN, naming the group.
     """
     lines = []
     for key, group in table.groupby(by, sort=False):
         values = _finite(group[value], f"{value} of {key}")
         mean, low, high = mean_interval(values, confidence) if values.size > 1 else (*[float(values[0])] * 3,)
-        lines.append({**dict(zip(by, key, strict=True)), value: mean, "low": low, "high": high, "n": values.size})
+        lines.append({**dict(zip(by, key, strict=True)), value: mean, "low": low, "high": high, "count": values.size})
     return pd.DataFrame(lines)

@@ -38,7 +38,7 @@ def test_the_bootstrap_interval_covers_the_truth():
 def test_correlate_counts_what_is_missing():
     table = pd.DataFrame({"g": ["a"] * 12 + ["b"] * 12, "x": range(24), "y": [*range(11), np.nan, *[1.0] * 12]})
     result = statistics.correlate(table, ["g"], "x", "y", resamples=50).set_index("g")
-    assert result.loc["a", ["r", "n", "missing"]].tolist() == [pytest.approx(1), 11, 1]
+    assert result.loc["a", ["r", "count", "missing"]].tolist() == [pytest.approx(1), 11, 1]
     assert np.isnan(result.r["b"])
 
 
@@ -46,7 +46,7 @@ def test_summarize_by_group():
     table = pd.DataFrame({"g": ["a", "a", "b"], "x": [1.0, 3.0, 5.0]})
     summary = statistics.summarize(table, ["g"], "x")
     assert summary.x.tolist() == [2, 5]
-    assert summary.n.tolist() == [2, 1]
+    assert summary["count"].tolist() == [2, 1]
     assert summary.low[1] == summary.high[1] == 5
     with pytest.raises(ValueError, match=r"x of \('b',\) holds 1 of 1"):
         statistics.summarize(table.assign(x=[1, 2, np.nan]), ["g"], "x")
