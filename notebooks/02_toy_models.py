@@ -26,7 +26,9 @@
 import sys
 
 if "google.colab" in sys.modules:
-    get_ipython().run_line_magic("pip", "install -q git+https://github.com/superpos/superpos")
+    get_ipython().system("git clone -q --depth 1 https://github.com/superpos/superpos")
+    get_ipython().run_line_magic("cd", "-q superpos/notebooks")
+    get_ipython().run_line_magic("pip", "install -q -e ..[charts,images]")
 
 # %% [markdown]
 # ## Parameters
@@ -46,6 +48,7 @@ lambdas: str = "3.0"  # λ of the stability sweep, in each protocol's own unit
 bottlenecks: str = "2"  # neurons
 dictionaries: str = "2.0"  # codes per neuron
 stability_seed: int = 4  # the family of the stability sweeps
+cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
 verdicts: str = ""  # table of claims to write to; empty: none
@@ -59,6 +62,7 @@ from superpos.systems import toy
 from superpos.verdicts import claim, record
 
 charts.use()
+pd.options.display.width = 160
 pd.options.display.float_format = "{:.3f}".format
 
 # %% [markdown]
@@ -82,7 +86,7 @@ frames = pd.DataFrame(
 )
 print("sparsity of the frames:", " ".join(f"{i}: {s:.3f}" for i, s in enumerate(shown.tolist())))
 
-# %% mystnb={"figure": {"caption": "Inner products WᵀW of the feature directions; slide from dense (0) to sparse (8) features. Dense: five features, one a neuron, and nothing off the diagonal. Sparse: more and more features share the five neurons, at the price of interference.", "name": "fig-interference"}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Inner products WᵀW of the feature directions; slide from dense (0) to sparse (8) features. Dense: five features, one a neuron, and nothing off the diagonal. Sparse: more and more features share the five neurons, at the price of interference.", "name": "fig-interference"}} tags=["hide-input", "nbval-ignore-output"]
 charts.heatmap_slider(
     frames,
     "feature i",
@@ -135,7 +139,9 @@ def file(name):
 
 
 # %%
-truth_here = sweep.run(toy.toy_run, grid(seed=seed, sae_seed=range(n_sae)), file("toy_truth.csv"))
+truth_here = sweep.run(
+    toy.toy_run, grid(seed=seed, sae_seed=range(n_sae)), file("toy_truth.csv"), cluster=cluster or None
+)
 
 # %%
 others = {"seed": numbers(families), "spacing": ["log", "linear"]}
@@ -146,10 +152,14 @@ stability = [
     *grid(seed=stability_seed, expansion=numbers(dictionaries)),
     *grid(seed=stability_seed, n_neurons=numbers(bottlenecks)),
 ]
-stability_here = sweep.run(toy.toy_run, stability, file("toy.csv"))
+stability_here = sweep.run(toy.toy_run, stability, file("toy.csv"), cluster=cluster or None)
+
+# %% tags=["nbval-ignore-output"]
+statistics.correlate(truth_here, ["config"], "psi_weights", "psi").set_index("config").round(1)
 
 # %%
-statistics.correlate(truth_here, ["config"], "psi_weights", "psi").set_index("config").round(1)
+print(len(truth_here), "models and", len(stability_here), "in the sweeps; ψ follows the truth in all:",
+      all(group.psi.corr(group.psi_weights) > 0.5 for _, group in truth_here.groupby("config")))  # fmt: skip
 
 # %% [markdown]
 # That is your machine at quick scale: few models, hence wide intervals. What follows is drawn from the committed
@@ -166,7 +176,7 @@ primary = truth.groupby(["config", "model"], as_index=False, sort=False).mean(nu
 # %% [markdown]
 # ## Does it find the truth?
 
-# %% mystnb={"figure": {"caption": "Each dot is one toy model: ψ read from SAE codes against ψ of its weights, 100 models on fresh seeds, the mean of three SAEs each. On the dashed line the measure is right, not merely correlated. Click the legend to single one out.", "name": "fig-toy-truth"}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Each dot is one toy model: ψ read from SAE codes against ψ of its weights, 100 models on fresh seeds, the mean of three SAEs each. On the dashed line the measure is right, not merely correlated. Click the legend to single one out.", "name": "fig-toy-truth"}} tags=["hide-input", "nbval-ignore-output"]
 charts.points(
     primary,
     "psi_weights",
@@ -201,7 +211,7 @@ compared = pd.concat(
 )[["reading", "r", "low", "high", "count"]]
 compared.set_index("reading").round(3)
 
-# %% mystnb={"figure": {"caption": "Correlation with the truth over 100 models, 95% BCa bootstrap intervals. Measures of the activations' linear dimension cannot count beyond N, so they do not see superposition.", "name": "fig-toy-readings"}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Correlation with the truth over 100 models, 95% BCa bootstrap intervals. Measures of the activations' linear dimension cannot count beyond N, so they do not see superposition.", "name": "fig-toy-readings"}} tags=["hide-input", "nbval-ignore-output"]
 charts.intervals(
     compared,
     "r",
@@ -233,7 +243,7 @@ for axis in is_default:
     )
 sweeps["l1"].pivot(index="l1", columns="config", values="r").round(2)
 
-# %% mystnb={"figure": {"caption": "Stability against λ. Bands: 95% bootstrap intervals over models; a point is missing where nearly all dictionaries are dead.", "name": "fig-toy-lambda"}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Stability against λ. Bands: 95% bootstrap intervals over models; a point is missing where nearly all dictionaries are dead.", "name": "fig-toy-lambda"}} tags=["hide-input", "nbval-ignore-output"]
 style = {
     "low": "low",
     "high": "high",
@@ -253,7 +263,7 @@ charts.lines(
     description="Two lines with bands: correlation with the truth against lambda, for both protocols.",
 )
 
-# %% mystnb={"figure": {"caption": "Stability against the bottleneck N at M = 20 features. From N = 20 on there is nothing to compress.", "name": "fig-toy-bottleneck"}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Stability against the bottleneck N at M = 20 features. From N = 20 on there is nothing to compress.", "name": "fig-toy-bottleneck"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
     sweeps["n_neurons"].dropna(),
     "n_neurons",
@@ -265,7 +275,7 @@ charts.lines(
     description="Two lines with bands: correlation with the truth against the number of neurons, for both protocols.",
 )
 
-# %% mystnb={"figure": {"caption": "Stability against the size of the dictionary, in codes per neuron.", "name": "fig-toy-dictionary"}} tags=["nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Stability against the size of the dictionary, in codes per neuron.", "name": "fig-toy-dictionary"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
     sweeps["expansion"].dropna(),
     "expansion",

@@ -17,7 +17,7 @@ async function draw(block) {
   room.className = "superpos-room";
   const overlay = isDark() ? dark : light;
   const options = { renderer: "svg", actions: { source: false, editor: false, compiled: false, export: true } };
-  await vegaEmbed(room, merged(spec, overlay), options);
+  await vegaEmbed(room, fitted(merged(spec, overlay), block.clientWidth), options);
   block.dataset.drawn = "yes";
 }
 
@@ -27,6 +27,14 @@ function merged(spec, overlay) {
     config[name] = typeof value === "object" ? { ...(config[name] ?? {}), ...value } : value;
   }
   return { ...spec, config };
+}
+
+// On a narrow window the plot shrinks and its legend goes below.
+function fitted(spec, room) {
+  const margin = 110;
+  if (typeof spec.width !== "number" || room >= spec.width + 2 * margin) return spec;
+  const width = Math.max(160, Math.min(spec.width, room - margin));
+  return { ...spec, width, config: { ...spec.config, legend: { ...spec.config.legend, orient: "bottom", columns: 2 } } };
 }
 
 const blocks = [...document.querySelectorAll(".superpos-chart")];

@@ -3,7 +3,7 @@
 - charts: outputs of Vega-Lite's type become a block with the spec as JSON; one script per page draws them.
 - maths: MathJax is served from the package that carries its files.
 - ``{verdicts}``: a table made from book/results/verdicts.csv; nothing in it is typed.
-- launch buttons: open the source notebook, not the built page.
+- scripts: none that asks another host.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import vl_convert
 from docutils import nodes
-from myst_nb.core.render import MimeRenderPlugin
+from myst_nb.core import render
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
 
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 VERDICT_FILE = HERE.parent / "results" / "verdicts.csv"
 
 
-class Charts(MimeRenderPlugin):
+class Charts(render.MimeRenderPlugin):
     """Render a Vega-Lite output as a block that `charts.js` draws; other builders take the picture."""
 
     mime_priority_overrides = (("html", VEGALITE_MIME, 1),)
@@ -92,14 +92,12 @@ def _mathjax_folder():
 
 
 def _page(app, name, template, context, doctree):
-    """Drop scripts that are named twice, and point launch buttons at the source notebook."""
-    scripts = context.get("script_files", [])
-    seen = set()
-    context["script_files"] = [s for s in scripts if not (str(s) in seen or seen.add(str(s)))]
-    has_chart = doctree is not None and any("superpos-chart" in n.astext() for n in doctree.findall(nodes.raw))
-    if has_chart:
+    """Load the chart scripts where there is a chart, and drop thebe, which would fetch its kernel from a CDN."""
+    if doctree is not None and any("superpos-chart" in n.astext() for n in doctree.findall(nodes.raw)):
         for script in ("vega.js", "charts.js"):
             app.add_js_file(script, loading_method="defer")
+    scripts = context["script_files"]  # Sphinx's own list: to be changed in place
+    scripts[:] = [s for s in scripts if "thebe" not in f"{s.filename}{s.attributes.get('body', '')}".lower()]
 
 
 def _finish(app, error):
@@ -116,7 +114,18 @@ def _finish(app, error):
     shutil.copytree(folder / "output", static / "mathjax" / "output", dirs_exist_ok=True)
 
 
+def _install_charts():
+    """Add `Charts` to myst-nb's plugins, which it otherwise takes from installed packages only."""
+    installed = render.load_mime_renders
+
+    def with_charts():
+        return [*installed(), Charts]
+
+    render.load_mime_renders = with_charts
+
+
 def setup(app):
+    _install_charts()
     app.add_directive("verdicts", Verdicts)
     app.add_css_file("superpos.css")
     app.connect("html-page-context", _page, priority=900)

@@ -1,0 +1,184 @@
+"""The built site in a real browser with the network blocked, and what the builder refuses."""
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from book import site
+from book.run import BUILD, NOTEBOOKS, ROOT, chapter_names
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: browser tests skipped")
+WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def built():
+    """The site, built once for the session with warnings as errors."""
+    result = subprocess.run([os.sys.executable, "-m", "book.site"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return BUILD / "html"
+
+
+@pytest.fixture(scope="session")
+def address(built):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(built))
+    handler.log_message = lambda *_: None
+    server = http.server.ThreadingHTTPServer(("localhost", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page with all that it asked for and complained about."""
+
+    def __init__(self, browser, url, viewport=WIDE, dark=False):
+        self.page = browser.new_page(viewport=viewport)
+        self.requests, self.complaints = [], []
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
+        self.page.goto(url)
+        if dark:
+            self.page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('.superpos-chart')].every(c => c.dataset.drawn === 'yes')", timeout=30_000
+        )
+        if self.page.locator(".math").count():
+            self.page.wait_for_selector("mjx-container", timeout=30_000)
+
+
+def charts_in(name):
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
+    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    return sum("application/vnd.vegalite.v6+json" in o.get("data", {}) for o in outputs)
+
+
+@needs_browser
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", chapter_names())
+def test_every_chart_is_drawn_without_a_network(browser, address, name, viewport, dark):
+    visit = Visit(browser, f"{address}/notebooks/{name}.html", viewport, dark)
+    assert visit.complaints == []
+    assert [url for url in visit.requests if not url.startswith(address)] == []
+    sizes = visit.page.eval_on_selector_all(
+        ".superpos-chart svg.marks", "svgs => svgs.map(s => s.querySelectorAll('path, text').length)"
+    )
+    assert len(sizes) == charts_in(name) > 0
+    assert min(sizes) > 10
+    labels = visit.page.eval_on_selector_all(".superpos-chart", "cs => cs.map(c => c.getAttribute('aria-label'))")
+    assert all(len(label) > 20 for label in labels)
+    overflow = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 1, "the page scrolls sideways"
+    visit.page.close()
+
+
+@needs_browser
+def test_a_slider_moves_the_shares(browser, address):
+    """All six codes alike: F = 6."""
+    visit = Visit(browser, f"{address}/notebooks/01_measure_your_own.html")
+    chart = visit.page.locator(".superpos-chart").first
+    assert "F = 6.00" not in chart.inner_text()
+    for slider in chart.locator("input[type=range]").all():
+        slider.fill("60")
+    visit.page.wait_for_timeout(300)
+    assert "F = 6.00" in chart.locator("svg").inner_html()
+    visit.page.close()
+
+
+@needs_browser
+def test_a_slider_changes_the_matrix(browser, address):
+    visit = Visit(browser, f"{address}/notebooks/02_toy_models.html")
+    chart = visit.page.locator(".superpos-chart").first
+    before = chart.locator("svg").inner_html()
+    chart.locator("input[type=range]").fill("8")
+    visit.page.wait_for_timeout(300)
+    assert chart.locator("svg").inner_html() != before
+    visit.page.close()
+
+
+@needs_browser
+def test_the_front_page_shows_the_verdicts(browser, address):
+    visit = Visit(browser, f"{address}/book/index.html")
+    assert visit.complaints == []
+    assert [url for url in visit.requests if not url.startswith(address)] == []
+    table = visit.page.locator("table.verdicts")
+    n_claims = len((ROOT / "book/results/verdicts.csv").read_text().splitlines()) - 1
+    assert table.locator("tbody tr").count() == n_claims
+    assert set(table.locator("td:last-child").all_inner_texts()) <= {"agrees", "differs", "open"}
+    visit.page.close()
+
+
+def test_launch_buttons_open_the_source_notebook(built):
+    page = (built / "notebooks" / "01_measure_your_own.html").read_text()
+    assert "colab.research.google.com/github/superpos/superpos/blob/main/notebooks/01_measure_your_own.ipynb" in page
+    assert (built / "_sources" / "notebooks" / "01_measure_your_own.ipynb").exists()
+
+
+def test_figures_are_numbered_and_captioned(built):
+    page = (built / "notebooks" / "02_toy_models.html").read_text()
+    assert page.count('class="caption-number"') == charts_in("02_toy_models")
+
+
+def test_a_spec_cannot_leave_its_script_block():
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    found = spec_from_file_location("superpos_book", ROOT / "book/_ext/superpos_book.py")
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    block = module._chart_block({"description": 'a "b" <c>', "title": "</script><script>alert(1)</script>"})
+    assert block.count("</script>") == 1
+    inside = block.split('<script type="application/json">')[1].split("</script>")[0]
+    assert json.loads(inside)["title"] == "</script><script>alert(1)</script>"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda cell: cell.update(execution_count=None), "never executed"),
+        (lambda cell: cell.update(source="1 + 2"), "differ"),
+        (
+            lambda cell: cell.outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])),
+            "an error",
+        ),
+        (
+            lambda cell: cell.outputs.append(nbformat.v4.new_output("stream", text=f"{ROOT}/x")),
+            "a path of this machine",
+        ),
+    ],
+)
+def test_a_notebook_that_must_not_be_published(tmp_path, change, fault):
+    source = "# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n# ---\n\n# %%\n1 + 1\n"
+    (tmp_path / "01_a.py").write_text(source)
+    cell = nbformat.v4.new_code_cell("1 + 1", execution_count=1, id="cell-0")
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    nbformat.write(notebook, tmp_path / "01_a.ipynb")
+    assert site.check_notebook(Path(tmp_path / "01_a.py")) == []
+    change(cell)
+    nbformat.write(notebook, tmp_path / "01_a.ipynb")
+    assert any(fault in line for line in site.check_notebook(Path(tmp_path / "01_a.py")))
