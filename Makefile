@@ -9,7 +9,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.py))
 TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
-.PHONY: help env book site chapters chapter full serve test quick-test format lint lock benchmark clean
+.PHONY: help env book site chapters chapter full serve test quick-test format lint lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -58,9 +58,6 @@ format: $(READY)  ## format the code and bring notebook pairs in step
 
 lock: $(READY)  ## pin requirements.txt anew from requirements.in
 	@$(BIN)/uv pip compile -q requirements.in -o requirements.txt --universal --python-version 3.11 --no-annotate --no-header
-
-benchmark: $(READY)  ## speed of the measure on this machine
-	@$(BIN)/python -m benchmarks.speed
 
 clean:  ## remove what was built (not .venv, not results)
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -241,7 +241,7 @@ for axis in is_default:
     sweeps[axis] = statistics.correlate(
         one[held[0] & held[1]].sort_values(axis), ["config", axis], "psi_weights", "psi"
     )
-sweeps["l1"].pivot(index="l1", columns="config", values="r").round(2)
+sweeps["l1"].assign(λ=sweeps["l1"].l1.map("{:g}".format)).pivot(index="λ", columns="config", values="r").round(2)
 
 # %% mystnb={"figure": {"caption": "Stability against λ. Bands: 95% bootstrap intervals over models; a point is missing where nearly all dictionaries are dead.", "name": "fig-toy-lambda"}} tags=["hide-input", "nbval-ignore-output"]
 style = {
@@ -263,7 +263,7 @@ charts.lines(
     description="Two lines with bands: correlation with the truth against lambda, for both protocols.",
 )
 
-# %% mystnb={"figure": {"caption": "Stability against the bottleneck N at M = 20 features. From N = 20 on there is nothing to compress.", "name": "fig-toy-bottleneck"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Stability against the bottleneck N at M = 20 features. The closer N comes to M, the less there is to compress, and the less the truth varies.", "name": "fig-toy-bottleneck"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
     sweeps["n_neurons"].dropna(),
     "n_neurons",
@@ -354,20 +354,20 @@ where = primary.assign(ratio=primary.psi / primary.psi_weights).groupby(["config
 where.agg(ratio=("ratio", "mean"), sd=("ratio", "std"), fvu=("fvu", "mean"), models=("ratio", "size")).round(2)
 
 # %% [markdown]
-# - **Low loss does not fix F.** Both recipes keep changing F after their loss looks flat; the published one stops by
-#   that loss. A number for ψ means little without its protocol.
+# - **A good reconstruction does not make a right count.** In the table above the recipe that leaves less variance
+#   unexplained is the one further from the truth where features are sparse. A ψ means little without its protocol.
 # - **Dense features and very sparse ones**, in the table above. Where nearly every feature is active in every row an
 #   SAE finds codes for combinations; where almost all rows are zero, few say anything and the count is noisy.
 # - **What is compared.** A correlation does not see a wrong scale; the dashed line in {numref}`fig-toy-truth` does.
 #
 # ## Exercises
 #
-# 1. Which of the two protocols would you trust at $N = 48$, and what would you compute to find out?
+# 1. Which of the two protocols would you trust at $N = 24$, and what would you compute to find out?
 #
 # ```{dropdown} A solution
 # Neither correlation there says much: with $N > M$ every feature has a neuron of its own, ψ of the weights hardly
-# varies between models, and $r$ has nothing to explain. Compare ψ itself with the truth instead of $r$:
-# `full[full.n_neurons == 48].eval("psi / psi_weights")`.
+# varies between models, and $r$ has nothing to explain. Compare ψ itself with the truth instead of $r$: run
+# `toy.toy_run(config="protocol", spacing="log", n_models=10, seed=5, n_neurons=24)` and look at `psi / psi_weights`.
 # ```
 #
 # 2. Replace ReLU with TopK (`superpos.PROTOCOL.but(activation="topk", k=2, loss="mse")`) and refit one family. Why

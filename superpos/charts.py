@@ -148,7 +148,7 @@ def intervals(
     order = list(table[y].unique())
     axis = alt.X(**_encoding(x, x_title or x, zero=True))
     base = alt.Chart(table).encode(y=alt.Y(y, type="nominal", sort=order, title=None))
-    shift, hue = {}, {}
+    shift, hue = {}, {"color": alt.value(COLORS[0])}
     if color:
         states = list(table[color].unique())
         shift = {"yOffset": alt.YOffset(color, type="nominal", sort=states)}

@@ -1,0 +1,121 @@
+"""Notebook pairs in step, outputs that repeat (nbval), parameters checked, numbers in the table those of the rows."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+
+from book import run, site
+from book.run import NOTEBOOKS, ROOT, chapter_names, source
+
+ENVIRONMENT = {**os.environ, "SUPERPOS_PROGRESS": "off"}
+
+
+@pytest.mark.parametrize("name", chapter_names())
+def test_a_chapter_can_be_published(name):
+    """The pair is in step, every cell was executed, no error, no path of this machine."""
+    assert site.check_notebook(source(name)) == []
+
+
+@pytest.mark.parametrize("name", chapter_names())
+def test_charts_show_as_pictures_with_a_caption_and_a_text(name):
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
+    seen = 0
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "application/vnd.vegalite.v6+json" in data:
+                seen += 1
+                assert data["image/png"]
+                assert len(data["text/plain"]) > 20
+                assert cell.metadata["mystnb"]["figure"]["caption"]
+                assert "nbval-ignore-output" in cell.metadata["tags"]
+    assert seen >= 4
+
+
+@pytest.mark.parametrize("name", chapter_names())
+def test_outputs_repeat(name):
+    """nbval runs the chapter anew and compares what it prints."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", f"notebooks/{name}.ipynb"]
+    words += ["-W", "ignore", "--nbval-kernel-name", "python3", "--nbval-cell-timeout", "300"]
+    result = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert "passed" in result.stdout
+
+
+def test_nbval_would_notice(tmp_path):
+    cell = nbformat.v4.new_code_cell("print(1 + 1)", execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="3\n")]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "wrong.ipynb")
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "wrong.ipynb", "-W", "ignore"]
+    assert subprocess.run(words, cwd=tmp_path, capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("name", chapter_names())
+def test_full_scale_changes_only_parameters_that_exist(name):
+    """The unknown-parameter check runs on the full-scale file too."""
+    parameters = yaml.safe_load((NOTEBOOKS / "full" / f"{name}.yaml").read_text())
+    run.check_parameters(NOTEBOOKS / f"{name}.ipynb", parameters)
+
+
+def test_an_unknown_parameter_is_an_error_that_lists_those_there_are():
+    with pytest.raises(SystemExit, match=r"unknown parameter 'n_modles'(.|\n)*n_models = 10"):
+        run.main(["chapter", "02_toy_models", "-p", "n_modles", "3"])
+
+
+@pytest.mark.parametrize("command", ["chapter", "full"])
+def test_an_unknown_chapter_lists_the_chapters(command):
+    with pytest.raises(SystemExit, match=r"no chapter '99_nothing'; NAME is one of 01_measure_your_own, 02_toy_models"):
+        run.main([command, "99_nothing"])
+
+
+def test_a_failed_run_leaves_the_good_copy(tmp_path, monkeypatch):
+    """A chapter that raises must not overwrite what it gave before."""
+    monkeypatch.setattr(run, "NOTEBOOKS", tmp_path)
+    path = tmp_path / "01_a.py"
+    path.write_text("# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n# ---\n\n# %%\n1 + 1\n")
+    run.execute(path)
+    good = path.with_suffix(".ipynb").read_bytes()
+    run.execute(path)
+    assert path.with_suffix(".ipynb").read_bytes() == good  # a re-run changes no byte
+    path.write_text(path.read_text().replace("1 + 1", "1 / 0"))
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        run.execute(path)
+    assert path.with_suffix(".ipynb").read_bytes() == good
+    assert not run.in_step(path)
+
+
+def test_verdicts_are_those_of_the_committed_rows():
+    """Recomputed with numpy alone from the rows: r and its claim must match to the digits stored."""
+    import numpy as np
+    import pandas as pd
+
+    results = ROOT / "book" / "results"
+    verdicts = pd.read_csv(results / "verdicts.csv").set_index("id")
+    truth = pd.read_csv(results / "toy_truth.csv")
+    for config, claim in (("protocol", "toy.r_sae_weights"), ("published", "toy.r_published_recipe")):
+        mean = truth[truth.config == config].groupby("model")[["psi", "psi_weights"]].mean()
+        r = np.corrcoef(mean.psi, mean.psi_weights)[0, 1]
+        assert verdicts.ours[claim] == pytest.approx(r, abs=5e-4)
+        assert verdicts.low[claim] < r < verdicts.high[claim]
+        assert verdicts.n[claim] == len(mean) == 100
+    assert verdicts.low["toy.r_sae_weights"] >= 0.95
+    assert verdicts.ours["toy.r_frobenius_weights"] >= 0.985
+
+
+def test_committed_rows_carry_their_provenance():
+    import pandas as pd
+
+    from superpos.provenance import PROVENANCE
+
+    for path in (ROOT / "book" / "results").glob("*.csv"):
+        if path.name == "verdicts.csv":
+            continue
+        table = pd.read_csv(path)
+        assert table[list(PROVENANCE)].notna().all().all(), path.name
+        assert not table.revision.str.endswith("+").any(), f"{path.name}: rows made by edited code"
