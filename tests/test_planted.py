@@ -1,5 +1,7 @@
 """Planted data: as many active features as asked for, lengths and directions as stated."""
 
+import sys
+
 import pytest
 import torch
 
@@ -21,6 +23,16 @@ def test_rows_hold_the_features_that_were_planted():
 def test_more_active_than_there_are():
     with pytest.raises(ValueError, match="at most k = 3, got 4"):
         planted(9, 5, 3, 4, seed=0)
+
+
+def test_a_run_does_not_start_from_the_planted_directions(monkeypatch):
+    """One seed for both would hand the SAE the answer: both draw unit rows first."""
+    seen = []
+    module = sys.modules[planted_run.__module__]
+    monkeypatch.setattr(module, "planted", lambda *a: seen.append(a[-1]) or planted(*a))
+    planted_run(config="protocol", n_neurons=8, k=4, active=1, seed=3, n=50, longer=0.001)
+    assert seen
+    assert 3 not in seen
 
 
 def test_a_run_changes_length_and_dictionary():

@@ -37,7 +37,7 @@ def planted_run(*, config, n_neurons, k, active, seed, longer=1.0, codes=1.0, n=
     length = {"steps": base.steps} if base.steps else {"patience": base.patience, "epochs": base.epochs}
     length = {name: round(value * longer) for name, value in length.items()}
     base = base.but(expansion=base.expansion * codes, **length)
-    x = planted(2 * n, n_neurons, k, active, seed)
+    x = planted(2 * n, n_neurons, k, active, 10**9 + seed)  # a stream apart from the SAE's, whose first draw is alike
     row = measure_rows(x[:n], x[n:], base, seeds=[seed]).iloc[0]
     names = ("n_codes", "effective_features", "psi", "hill_0", "hill_2", "fvu", "l0", "dead", "epochs")
     return {**{name: row[name] for name in names}, "ratio": row["effective_features"] / k}
