@@ -9,10 +9,11 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.py))
 TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
+.NOTPARALLEL:
 .PHONY: help env book site chapters chapter full serve test quick-test format lint lock clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 env: $(READY)  ## the environment in .venv, from requirements.txt
 

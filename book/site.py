@@ -14,6 +14,8 @@ INDEX = BUILD / "html" / "book" / "index.html"
 
 def check_notebook(path):
     """What keeps a chapter from being published. → list of sentences, empty if nothing does"""
+    if not path.with_suffix(".ipynb").exists():
+        return [f"{path.stem}: it has no .ipynb yet"]
     notebook = nbformat.read(path.with_suffix(".ipynb"), 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     outputs = [output for cell in code for output in cell.outputs]

@@ -4,11 +4,13 @@ Shapes: (B, N) is taken as it is; (B, T, N), a sequence, gives a row a token; (B
 a row a position with N = C. Rows are drawn at random over samples *and* positions. Padding is never a row.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from superpos.data import LabelledImages
 from superpos.progress import progress
 
 __all__ = ["Rows", "read_activations", "shuffle_columns"]
@@ -54,13 +56,16 @@ def read_activations(model, data, layers, *, n_samples=10_000, seed=0, batch_siz
     wrapped = nnsight.NNsight(model) if isinstance(model, torch.nn.Module) else model
     if not hasattr(wrapped, "trace"):
         raise TypeError(f"model must be a torch.nn.Module or an nnsight model, got {type(model).__name__}")
+    if not getattr(wrapped, "dispatched", True):
+        wrapped.dispatch()  # nnsight loads a model by name only when it is first needed
     module = wrapped._module
     _check_layers(module, layers)
     if n_samples < 2:
         raise ValueError(f"n_samples must be at least 2, got {n_samples}")
     source = _Source(data, n_samples, batch_size, seed, getattr(wrapped, "tokenizer", None))
+    target = device
     device = torch.device(device) if device is not None else _device_of(module)
-    with _Evaluation(module, device), torch.no_grad():
+    with _Evaluation(module, target), torch.no_grad():
         order = _calling_order(wrapped, source.first().to(device), layers)
         reservoirs = {name: _Reservoir(n_samples, seed) for name in layers}
         for batch in progress(source, desc="activations", total=source.n_batches):
@@ -83,7 +88,7 @@ def _device_of(module):
 
 
 class _Evaluation:
-    """Context: `module` in evaluation mode on a device; every submodule's mode and the device are put back after."""
+    """Context: `module` in evaluation mode, on a device if one is given; modes and device are put back after."""
 
     def __init__(self, module, device):
         self.module, self.device = module, device
@@ -91,10 +96,13 @@ class _Evaluation:
     def __enter__(self):
         self.home = _device_of(self.module)
         self.modes = {m: m.training for m in self.module.modules()}
-        self.module.eval().to(self.device)
+        self.module.eval()
+        if self.device is not None:
+            self.module.to(self.device)
 
     def __exit__(self, *_):
-        self.module.to(self.home)
+        if self.device is not None:
+            self.module.to(self.home)
         for m, training in self.modes.items():
             m.training = training
 
@@ -108,7 +116,10 @@ class _Batch:
     mask: torch.Tensor | None = None
 
     def to(self, device):
-        inputs = self.inputs.to(device) if hasattr(self.inputs, "to") else self.inputs
+        if isinstance(self.inputs, dict):
+            inputs = {name: value.to(device) for name, value in self.inputs.items()}
+        else:
+            inputs = self.inputs.to(device)
         return _Batch(inputs, self.index, self.mask)
 
 
@@ -138,7 +149,8 @@ class _Source:
         batch = next(iter(self.data), None)
         if batch is None:
             raise ValueError("data is empty: the loader yields no batch")
-        return self._batch(_inputs_of(batch)[:1], torch.arange(1))
+        mask = _mask_of(batch)
+        return self._batch(_inputs_of(batch)[:1], torch.arange(1), None if mask is None else mask[:1])
 
     def __iter__(self):
         if not self.is_loader:
@@ -148,20 +160,22 @@ class _Source:
         start = 0
         for batch in self.data:
             inputs = _inputs_of(batch)
-            yield self._batch(inputs, torch.arange(start, start + len(inputs)))
+            yield self._batch(inputs, torch.arange(start, start + len(inputs)), _mask_of(batch))
             start += len(inputs)
 
     def _pick(self, index):
         if isinstance(self.data, torch.Tensor):
             return self.data[index]
-        if hasattr(self.data, "images"):
+        if isinstance(self.data, LabelledImages):
             return self.data.images[index]
         samples = [_inputs_of(self.data[i]) for i in index.tolist()]
         return samples if isinstance(samples[0], str) else torch.stack([torch.as_tensor(s) for s in samples])
 
-    def _batch(self, inputs, index):
+    def _batch(self, inputs, index, mask=None):
         if isinstance(inputs, torch.Tensor):
-            return _Batch(inputs, index)
+            if mask is None:
+                return _Batch(inputs, index)
+            return _Batch({"input_ids": inputs, "attention_mask": mask}, index, mask.bool())
         if self.tokenizer is None:
             raise TypeError("texts need a language model with a tokenizer (nnsight.TransformersModel)")
         tokens = self.tokenizer(list(inputs), return_tensors="pt", padding=True)
@@ -170,9 +184,16 @@ class _Source:
 
 def _inputs_of(sample):
     """The inputs of a sample or batch that may come as (inputs, label …) or as {"input_ids": …}."""
-    if isinstance(sample, dict):
+    if isinstance(sample, Mapping):
         return sample["input_ids"]
-    return sample[0] if isinstance(sample, tuple | list) else sample
+    if isinstance(sample, tuple | list) and not all(isinstance(item, str) for item in sample):
+        return sample[0]
+    return sample
+
+
+def _mask_of(batch):
+    """The attention mask (B, T) of a batch of tokens, or None."""
+    return batch.get("attention_mask") if isinstance(batch, Mapping) else None
 
 
 def _calling_order(wrapped, batch, layers):
@@ -197,7 +218,8 @@ def _forward(wrapped, batch, order):
     """Run the model by nnsight up to the last of `order` (to its end where that is empty). → dict name: output"""
     import nnsight
 
-    with wrapped.trace(batch.inputs) as tracer:
+    words = batch.inputs if isinstance(batch.inputs, dict) else None
+    with wrapped.trace(**words) if words else wrapped.trace(batch.inputs) as tracer:
         read = nnsight.save({})
         for name in order:
             read[name] = _detached(wrapped.get(name).output)

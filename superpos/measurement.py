@@ -37,6 +37,8 @@ def measure(model, data, layers, *, sae=None, n_samples=10_000, seeds=(0,), devi
         raise ValueError("seeds is empty: expected at least one")
     saes = _per_layer(sae, layers)
     rows = read_activations(model, data, layers, n_samples=n_samples, seed=seeds[0], device=device)
+    for layer in layers:
+        _check_values(rows[layer].x, layer)
     tables = []
     for layer in layers:
         config = saes[layer]
@@ -131,7 +133,7 @@ def _squared_error(sae, x, z):
     if not hasattr(sae, "decode") or hasattr(sae, "num_latents"):
         return float("nan")
     with torch.no_grad():
-        return (x.double() - sae.decode(z).double()).square().sum().item()
+        return (x.double() - sae.decode(z).to(x.device).double()).square().sum().item()
 
 
 def _reading(sae, x, label):
@@ -148,14 +150,19 @@ def _reading(sae, x, label):
     return reading | {name: seen[name] for name in ("fvu", "l0", "dead")}
 
 
-def _baselines(x, label):
-    """The measures that need no SAE, on at most BASELINE_ROWS rows."""
-    x = x[:BASELINE_ROWS].double()
-    if not bool(torch.isfinite(x).all()):
-        bad = x.numel() - int(torch.isfinite(x).sum())
+def _check_values(x, label):
+    """ValueError for activations x (n, N) that are NaN, infinite or constant, naming the layer."""
+    bad = x.numel() - int(torch.isfinite(x).sum())
+    if bad:
         raise ValueError(f"layer {label!r}: activations hold {bad} of {x.numel()} values that are NaN or infinite")
     if bool((x == x[:1]).all()):
-        raise ValueError(f"layer {label!r}: activations are constant, all {len(x)} rows read are the same")
+        raise ValueError(f"layer {label!r}: activations are constant, all {len(x)} rows are the same")
+
+
+def _baselines(x, label):
+    """The measures that need no SAE, on at most BASELINE_ROWS rows."""
+    _check_values(x, label)
+    x = x[:BASELINE_ROWS].double()
     try:
         dimension = metrics.two_nn(x)
     except ValueError:  # too few different rows to speak of a dimension

@@ -69,9 +69,9 @@ def verdict(paper, low, high, *, error=0.0, direction=False):
     A claim of a value agrees if the paper's interval, paper ± error, meets ours, [low, high]; without an error of
     the paper's its number must lie in ours. A claim of `direction` agrees if our interval lies on the paper's side
     of zero, differs if it lies on the other, and is open while it holds zero. Without a number of the paper (None)
-    the claim is open.
+    or without an interval of ours (NaN) the claim is open.
     """
-    if paper is None:
+    if paper is None or not np.isfinite([low, high]).all():
         return "open"
     if not direction:
         return "agrees" if low <= paper + error and paper - error <= high else "differs"
@@ -102,7 +102,7 @@ def summarize(table, by, value, confidence=0.95):
     A group of one row has no interval (low = high = mean, count = 1). Raises ValueError for NaN, naming the group.
     """
     lines = []
-    for key, group in table.groupby(by, sort=False):
+    for key, group in table.groupby(by, sort=False, dropna=False):
         values = _finite(group[value], f"{value} of {key}")
         mean, low, high = mean_interval(values, confidence) if values.size > 1 else (*[float(values[0])] * 3,)
         lines.append({**dict(zip(by, key, strict=True)), value: mean, "low": low, "high": high, "count": values.size})

@@ -59,17 +59,18 @@ def run(function, runs, path=None, *, n_jobs=None, cluster=None, threads=1):
         while todo := [r for r in table.missing(runs) if _key(r) not in errors]:
             claimed = table.claim(todo)
             n_done = 0
-            for parameters, rows, seconds, error in parallel(delayed(call)(r) for r in claimed):
+            for parameters, rows, error in parallel(delayed(call)(r) for r in claimed):
                 if error:
                     errors[_key(parameters)] = f"{parameters}:\n{error}"
                 else:
-                    table.append(parameters, rows, seconds)
+                    table.append(parameters, rows)
                 table.release(parameters)
                 n_done += 1
                 bar.update()
             if not n_done:
                 time.sleep(0.5)  # what is left is claimed by other processes
     bar.close()
+    table.close()
     if errors:
         raise RuntimeError(
             f"{len(errors)} of {len(runs)} runs failed, the others are saved; {next(iter(errors.values()))}"
@@ -85,17 +86,31 @@ def read(path):
 
 
 def _call(function, threads, parameters):
-    """One run in a worker. → (parameters, rows, seconds, error)"""
+    """One run in a worker. → (parameters, its rows as cells, error)"""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     start = time.perf_counter()
     try:
         rows = function(**parameters)
-        return parameters, [rows] if isinstance(rows, dict) else list(rows), time.perf_counter() - start, ""
+        rows = [rows] if isinstance(rows, dict) else list(rows)
+        return parameters, _cells(parameters, rows, time.perf_counter() - start), ""
     except Exception:  # the boundary of a worker: what failed is named by `run`, and the other runs go on
-        return parameters, [], time.perf_counter() - start, traceback.format_exc()
+        return parameters, [], traceback.format_exc()
     finally:
         torch.set_num_threads(before)
+
+
+def _cells(parameters, rows, seconds):
+    """A run's rows as text: parameters, `row`, results, and the provenance of the process that did it."""
+    if not rows:
+        raise ValueError("a run must return at least one row, got none")
+    reserved = [name for row in rows for name in row if name == "row" or name in PROVENANCE]
+    if reserved:
+        raise ValueError(f"a result must not be called {reserved[0]!r}: that column is the sweep's own")
+    asked = {name: _text(value) for name, value in parameters.items()}
+    made = {name: _text(value) for name, value in provenance(seconds).items()}
+    results = [{name: _measured(value) for name, value in row.items() if name not in parameters} for row in rows]
+    return [asked | {"row": f"{i}/{len(rows)}"} | result | made for i, result in enumerate(results, 1)]
 
 
 @contextlib.contextmanager
@@ -120,7 +135,10 @@ def _text(value):
         if any(c in value for c in "\r\n"):
             raise ValueError(f"a value in a results file must be one line, got {value!r}")
         return value
-    return repr(value.item() if hasattr(value, "item") else value)
+    value = value.item() if hasattr(value, "item") else value
+    if not isinstance(value, int | float | bool):
+        raise ValueError(f"a value in a results file must be a number, string, boolean or None, got {value!r}")
+    return repr(value)
 
 
 def _measured(value):
@@ -162,9 +180,11 @@ class ResultsFile:
         with self._lock:
             self._set_cut_rows_aside()
             header = self._header()
-        missing = [name for name in self.parameters if header and name not in header]
-        if missing:
-            raise ValueError(f"{self.path} has no column {missing[0]!r}; it holds {', '.join(header)}")
+        known = header[: header.index("row")] if "row" in header else header
+        if header and set(known) != set(self.parameters):
+            raise ValueError(
+                f"{self.path} holds runs with parameters {', '.join(known)}; got {', '.join(self.parameters)}"
+            )
 
     def _header(self):
         with open(self.path, newline="") if self.path.exists() else io.StringIO() as file:
@@ -192,7 +212,8 @@ class ResultsFile:
 
     def frame(self, runs):
         """The rows of `runs`, in their order. → DataFrame"""
-        done = self._done()
+        with self._lock:
+            done = self._done()
         with io.StringIO() as text:
             writer = csv.DictWriter(text, self._header())
             writer.writeheader()
@@ -226,27 +247,22 @@ class ResultsFile:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(claim.lock_file)
         claim.release()
-        with contextlib.suppress(OSError):  # others still hold claims in it
+
+    def close(self):
+        """Remove the folder of claims, unless other processes hold some."""
+        with contextlib.suppress(OSError):
             os.rmdir(self.path.with_name(f"{self.path.name}.claims"))
 
-    def append(self, parameters, rows, seconds):
-        """Save the rows of one finished run, unless another process did."""
-        made = provenance(seconds)
-        full = [
-            {name: _text(value) for name, value in parameters.items()}
-            | {"row": f"{i}/{len(rows)}"}
-            | {name: _measured(value) for name, value in row.items() if name not in parameters}
-            | {name: _text(value) for name, value in made.items()}
-            for i, row in enumerate(rows, 1)
-        ]
+    def append(self, parameters, rows):
+        """Save the rows (cells, as `_cells` gives them) of one finished run, unless another process did."""
         with self._lock:
             if _key(parameters) in self._done():
                 return
             header = self._header()
-            columns = _columns(header, full, self.parameters)
+            columns = _columns(header, rows, self.parameters)
             if columns != header:
                 self._rewrite(self._rows(), columns)
-            self._write(full, columns)
+            self._write(rows, columns)
 
     def _write(self, rows, columns):
         text = io.StringIO()

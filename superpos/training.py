@@ -23,7 +23,7 @@ def train(model, images, *, epochs, lr=1e-3, batch_size=64, weight_decay=0.0, se
     model.train()
     for epoch in progress(range(1, epochs + 1), desc="training"):
         order = torch.randperm(len(images), generator=generator)
-        batches = [rows for rows in order.split(batch_size) if len(rows) > 1]
+        batches = [rows for rows in order.split(batch_size) if len(rows) > 1 or batch_size == 1]
         total, right = 0.0, 0
         for rows in batches:
             x, y = images.images[rows].to(device), images.labels[rows].to(device)

@@ -104,6 +104,13 @@ def test_a_language_model_and_its_padding():
     assert sorted(rows.sample.tolist()) == [0, 0, 0, 0, 1, 2, 2]
     alone = read_activations(model, ["b", "b"], "gpt_neox.layers.0.mlp")["gpt_neox.layers.0.mlp"]
     torch.testing.assert_close(rows.x[rows.sample == 1][0], alone.x[0], rtol=1e-4, atol=1e-5)
+    loader = DataLoader(texts, batch_size=2)
+    tokens = tokenizer(texts, return_tensors="pt", padding=True)
+    batches = [{name: tokens[name][i] for name in ("input_ids", "attention_mask")} for i in range(3)]
+    for source in (loader, DataLoader(batches, batch_size=3)):
+        again = read_activations(model, source, "gpt_neox.layers.0.mlp")["gpt_neox.layers.0.mlp"]
+        assert sorted(again.sample.tolist()) == [0, 0, 0, 0, 1, 2, 2]
+        torch.testing.assert_close(again.x[again.sample == 1][0], alone.x[0], rtol=1e-4, atol=1e-5)
 
 
 def test_shuffled_columns_keep_values_and_break_pairs():

@@ -62,6 +62,8 @@ def test_summarize_by_group():
         ((-0.9, 0.2, 0.5), {"direction": True}, "differs"),
         ((0.9, -0.1, 0.5), {"direction": True}, "open"),
         ((None, 0, 1), {}, "open"),
+        ((0.5, np.nan, np.nan), {}, "open"),
+        ((-1, np.nan, np.nan), {"direction": True}, "open"),
     ],
 )
 def test_verdict_rule(arguments, options, expected):

@@ -125,8 +125,32 @@ def test_bad_grids_are_named_before_work(tmp_path, grid, message):
 
 def test_a_file_of_other_parameters_is_refused(tmp_path):
     sweep.run(square, sweep.expand(x=[1]), tmp_path / "rows.csv", n_jobs=1)
-    with pytest.raises(ValueError, match="no column 'name'"):
+    with pytest.raises(ValueError, match="holds runs with parameters x; got x, name"):
         sweep.run(square, runs(2), tmp_path / "rows.csv", n_jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ([], "at least one row"),
+        ({"row": 1}, "'row'"),
+        ({"y": [1, 2]}, "must be a number"),
+        ({"y": "a\\nb"}, "one line"),
+    ],
+)
+def test_results_that_no_file_can_hold_fail_their_run_only(tmp_path, result, message):
+    def gives(x):
+        return result if x == 1 else {"y": 0}
+
+    with pytest.raises(RuntimeError, match=f"1 of 2 runs failed(.|\\n)*{message}"):
+        sweep.run(gives, sweep.expand(x=[1, 2]), tmp_path / "rows.csv", n_jobs=1)
+    assert sweep.read(tmp_path / "rows.csv").x.tolist() == [2]
+
+
+def test_fewer_parameters_than_the_file_holds_are_refused(tmp_path):
+    sweep.run(square, runs(2), tmp_path / "rows.csv", n_jobs=1)
+    with pytest.raises(ValueError, match="holds runs with parameters x, name; got x"):
+        sweep.run(square, sweep.expand(x=[1]), tmp_path / "rows.csv", n_jobs=1)
 
 
 SLOW = """
