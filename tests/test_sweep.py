@@ -135,7 +135,7 @@ def test_a_file_of_other_parameters_is_refused(tmp_path):
         ([], "at least one row"),
         ({"row": 1}, "'row'"),
         ({"y": [1, 2]}, "must be a number"),
-        ({"y": "a\\nb"}, "one line"),
+        ({"y": "a\nb"}, "one line"),
     ],
 )
 def test_results_that_no_file_can_hold_fail_their_run_only(tmp_path, result, message):
