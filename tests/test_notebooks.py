@@ -11,6 +11,16 @@ import yaml
 from book import run, site
 from book.run import NOTEBOOKS, ROOT, chapter_names, source
 
+HEADER = """# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %%
+"""
 ENVIRONMENT = {**os.environ, "SUPERPOS_PROGRESS": "off"}
 
 
@@ -78,7 +88,7 @@ def test_a_failed_run_leaves_the_good_copy(tmp_path, monkeypatch):
     """A chapter that raises must not overwrite what it gave before."""
     monkeypatch.setattr(run, "NOTEBOOKS", tmp_path)
     path = tmp_path / "01_a.py"
-    path.write_text("# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n# ---\n\n# %%\n1 + 1\n")
+    path.write_text(HEADER + "1 + 1\n")
     run.execute(path)
     good = path.with_suffix(".ipynb").read_bytes()
     run.execute(path)

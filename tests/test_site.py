@@ -15,6 +15,16 @@ import pytest
 from book import site
 from book.run import BUILD, NOTEBOOKS, ROOT, chapter_names
 
+HEADER = """# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %%
+"""
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: browser tests skipped")
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
@@ -107,7 +117,7 @@ def test_a_slider_moves_the_shares(browser, address):
     for slider in chart.locator("input[type=range]").all():
         slider.fill("60")
     visit.page.wait_for_timeout(300)
-    assert "F = 6.00" in chart.locator("svg").inner_html()
+    assert "F = 6.00" in chart.locator("svg.marks").inner_html()
     visit.page.close()
 
 
@@ -115,10 +125,10 @@ def test_a_slider_moves_the_shares(browser, address):
 def test_a_slider_changes_the_matrix(browser, address):
     visit = Visit(browser, f"{address}/notebooks/02_toy_models.html")
     chart = visit.page.locator(".superpos-chart").first
-    before = chart.locator("svg").inner_html()
+    before = chart.locator("svg.marks").inner_html()
     chart.locator("input[type=range]").fill("8")
     visit.page.wait_for_timeout(300)
-    assert chart.locator("svg").inner_html() != before
+    assert chart.locator("svg.marks").inner_html() != before
     visit.page.close()
 
 
@@ -173,10 +183,11 @@ def test_a_spec_cannot_leave_its_script_block():
     ],
 )
 def test_a_notebook_that_must_not_be_published(tmp_path, change, fault):
-    source = "# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n# ---\n\n# %%\n1 + 1\n"
+    source = HEADER + "1 + 1\n"
     (tmp_path / "01_a.py").write_text(source)
     cell = nbformat.v4.new_code_cell("1 + 1", execution_count=1, id="cell-0")
     notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, tmp_path / "01_a.ipynb")
     assert site.check_notebook(Path(tmp_path / "01_a.py")) == []
     change(cell)
