@@ -277,6 +277,9 @@ charts.intervals(
 # %% [markdown]
 # ## The other protocol, and how far λ and D move the number
 #
+# Where the intervals of the trained and the untrained network overlap in {numref}`fig-own-layers`, ψ says nothing
+# about learning: by the test at the head of this page such a layer's number must not be read as something learned.
+#
 # Every number of this book stands beside what another protocol would have read.
 
 # %% tags=["nbval-ignore-output"]
