@@ -68,6 +68,7 @@ def build(name, shape, n_classes, *, seed=0, **options):
 
     name: "mlp" or "cnn" (options: width), "torchvision:NAME" (untrained, first convolution as it is: three
     channels), or "module:function", called with (shape, n_classes) and the options; your module must be importable.
+    `layers` of the result names what to measure: its direct children, unless it names its layers itself.
     The seed decides the initial weights; the global random state is left as it was.
     Raises ValueError for a name or an option that is not known.
     """
@@ -78,7 +79,10 @@ def build(name, shape, n_classes, *, seed=0, **options):
         raise ValueError(f"network {name!r}: {error}") from error
     with torch.random.fork_rng():
         torch.manual_seed(int(seed))
-        return make(shape, n_classes, **options)
+        network = make(shape, n_classes, **options)
+    if not hasattr(network, "layers"):
+        network.layers = tuple(name for name, _ in network.named_children())
+    return network
 
 
 def _maker(name):

@@ -29,6 +29,7 @@ def test_the_seed_decides_and_the_global_state_is_left_alone():
 def test_torchvision_by_name():
     model = networks.build("torchvision:resnet18", (3, 32, 32), 7)
     assert model.fc.out_features == 7
+    assert model.layers[-3:] == ("layer4", "avgpool", "fc")
 
 
 def test_your_own_function():
