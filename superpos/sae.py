@@ -12,15 +12,20 @@ The sparsity weight λ has two units, and the name of the loss says which one it
 """
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+import math
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from superpos import descent
+from superpos.descent import reflect
 from superpos.progress import progress
 
-__all__ = ["PROTOCOL", "PUBLISHED", "Config", "SparseAutoencoder", "fit", "fit_stack"]
+__all__ = ["PROTOCOL", "PUBLISHED", "PUBLISHED_FAST", "Config", "SparseAutoencoder", "fit", "fit_stack"]
+
+PART = 65_536  # rows looked at in one go
 
 
 def _check(condition, name, value, expected):
@@ -37,9 +42,15 @@ class Config:
     that brings the mean length of its non-zero rows to √N, so that its unit does not matter ("none": s = 1).
     Loss: `loss` "l1_mean", "l1_sum" (module docstring) or "mse" (no penalty, for topk); `l1` is λ.
     Optimiser: Adam(`lr`), batches of `batch_size` rows, reshuffled every epoch; the step size falls linearly
-    to zero over the last `decay` share of the epochs.
-    Stopping: after `epochs` (where `steps` is given: after as many whole epochs as hold that many batches), or once
-    the epoch's mean training loss has not improved for `patience` epochs (None: never early). The last weights are kept.
+    to zero over the last `decay` share of the training. `axes` "mean": Adam's coordinates are the neurons reflected so
+    that the mean activation lies along one axis (the loss is the same, the way down is shorter; "neurons": as they are).
+    `products` "bfloat16": matrix products in bfloat16, weights and moments in float32; "auto": so where the device
+    multiplies bfloat16 natively and the dictionary holds at least 32,768 weights.
+    Stopping: the loss is looked at every round, which is an epoch, or 100 steps where an epoch is longer. Training ends
+    after `epochs` (where `steps` is given: after as many whole rounds as hold that many batches); or once a round's mean
+    loss has not improved for `patience` rounds (None: never so); or, with a `tolerance`, when the mean loss of 400 steps
+    is less than that share below the one 800 steps earlier, never before step 3,200: then the decay begins, and is as
+    long as makes it the last `decay` share. The last weights are kept.
     Reading: `held_out` is the share of samples that `measure` keeps for reading (0: read the rows fitted).
     """
 
@@ -56,9 +67,12 @@ class Config:
     l1: float = 0.1
     lr: float = 1e-3
     batch_size: int = 128
+    axes: str = "neurons"
+    products: str = "float32"
     epochs: int = 800
     steps: int | None = None
     patience: int | None = 10
+    tolerance: float | None = None
     decay: float = 0.0
     held_out: float = 0.0
 
@@ -77,6 +91,13 @@ class Config:
         _check(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _check(self.steps is None or self.steps >= 1, "steps", self.steps, "at least 1, or None")
         _check(self.patience is None or self.patience >= 1, "patience", self.patience, "at least 1, or None")
+        _check(self.axes in ("neurons", "mean"), "axes", self.axes, "'neurons' or 'mean'")
+        known = ("float32", "bfloat16", "auto")
+        _check(self.products in known, "products", self.products, "'float32', 'bfloat16' or 'auto'")
+        _check(
+            self.tolerance is None or 0 < self.tolerance < 1, "tolerance", self.tolerance, "between 0 and 1, or None"
+        )
+        _check(self.tolerance is None or self.decay < 1, "decay", self.decay, "below 1 where a tolerance is given")
         _check(0 <= self.decay <= 1, "decay", self.decay, "between 0 and 1")
         _check(0 <= self.held_out < 1, "held_out", self.held_out, "at least 0 and below 1")
 
@@ -87,9 +108,18 @@ class Config:
         _check(self.k is None or self.k <= n_codes, "k", self.k, f"at most the dictionary size {n_codes}")
         return n_codes
 
-    def epochs_for(self, n_rows):
-        """Passes over n rows in the longest training."""
-        return self.epochs if self.steps is None else -(-self.steps // -(-n_rows // self.batch_size))
+    def rounds_for(self, n_rows):
+        """Rounds of the longest training on n rows, and steps in a round. → (int, int)"""
+        per_epoch = math.ceil(n_rows / self.batch_size)
+        per_round = min(per_epoch, descent.ROUND)
+        return math.ceil((self.steps or self.epochs * per_epoch) / per_round), per_round
+
+    def dtype_for(self, n_neurons, device):
+        """torch.bfloat16 or torch.float32: what the products of a fit to N neurons on this device are made in."""
+        if self.products != "auto":
+            return getattr(torch, self.products)
+        large = n_neurons * self.codes_for(n_neurons) >= 32_768
+        return torch.bfloat16 if large and _multiplies_bfloat16(torch.device(device)) else torch.float32
 
     def l1_per_row(self, n_neurons, n_codes):
         """λ in the sum unit, whatever unit it was given in."""
@@ -101,6 +131,7 @@ class Config:
 
 
 PUBLISHED = Config()
+PUBLISHED_FAST = Config(lr=5e-3, axes="mean", products="auto", patience=None, tolerance=0.02, decay=0.3)
 PROTOCOL = Config(
     unit_norm=True,
     init="unit",
@@ -118,7 +149,7 @@ PROTOCOL = Config(
 class SparseAutoencoder(torch.nn.Module):
     """A fitted SAE: ``encode (n, N) → (n, D)``, ``decode (n, D) → (n, N)``. The formula heads this module.
 
-    `history` is the mean training loss of each epoch in the loss's own unit; `stopped` says why it ended.
+    `history` is the mean training loss of each round (see Config) in the loss's own unit; `stopped` says why it ended.
     """
 
     def __init__(
@@ -144,7 +175,7 @@ class SparseAutoencoder(torch.nn.Module):
             raise ValueError(f"the dictionary reads {self.encoder.shape[-1]} neurons, got activations {tuple(x.shape)}")
         x = x.to(self.encoder) / self.scale
         z = torch.addmm(self.encoder_bias, x, self.encoder.T).relu_()
-        return _keep_largest(z, self.config.k) if self.config.k else z
+        return descent.keep_largest(z, self.config.k) if self.config.k else z
 
     @torch.no_grad()
     def decode(self, z):
@@ -168,75 +199,11 @@ class SparseAutoencoder(torch.nn.Module):
         return cls(Config(**about.pop("config")), **weights, **about)
 
 
-def _keep_largest(z, k):
-    """z with all but the k largest entries of each row set to zero."""
-    values, places = z.topk(min(k, z.shape[-1]), dim=-1)
-    return torch.zeros_like(z).scatter_(-1, places, values)
-
-
-@dataclass
-class _Stack:
-    """K fits of one shape under way: tensors with a leading K, Adam over them, and which fit is which."""
-
-    config: Config
-    x: torch.Tensor  # (K, n, N), scaled; K may be an expanded view of one data set
-    l1: torch.Tensor  # (K, 1, 1), sum unit
-    generators: list
-    ids: list
-    parameters: dict = field(default_factory=dict)
-    optimizer: torch.optim.Optimizer | None = None
-
-    def start(self):
-        """Draw the initial weights, each fit from its own generator."""
-        n_neurons = self.x.shape[-1]
-        n_codes = self.config.codes_for(n_neurons)
-        drawn = [_initial_weights(self.config, n_codes, n_neurons, g) for g in self.generators]
-        place = {"device": self.x.device}
-        self.parameters = {"encoder": torch.stack(drawn).to(**place)}
-        self.parameters["encoder_bias"] = torch.zeros(len(drawn), 1, n_codes, **place)
-        if not self.config.tied:
-            self.parameters["decoder"] = self.parameters["encoder"].clone()
-        if self.config.decoder_bias:
-            self.parameters["decoder_bias"] = torch.zeros(len(drawn), 1, n_neurons, **place)
-        self._new_optimizer()
-
-    def _new_optimizer(self):
-        self.optimizer = torch.optim.Adam(list(self.parameters.values()), lr=self.config.lr, fused=True)
-
-    def epoch(self, lr):
-        """One pass over all rows in a fresh order per fit. → mean batch loss per fit (K,)."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        n = self.x.shape[1]
-        order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(self.x.device)
-        losses = torch.zeros(len(self.ids), device=self.x.device)
-        batches = order.split(self.config.batch_size, dim=1)
-        for rows in batches:
-            losses += self.step(_take_rows(self.x, rows))
-        return losses / len(batches)
-
-    def step(self, x):
-        """One Adam step on x (K, B, N). → loss per fit (K,), in the loss's own unit, before the step."""
-        squeeze = (lambda t: t[0]) if len(self.ids) == 1 else (lambda t: t)
-        weights = {name: squeeze(p) for name, p in self.parameters.items()}
-        loss, gradients = _loss_and_gradients(squeeze(x), weights, squeeze(self.l1), self.config)
-        for name, p in self.parameters.items():
-            p.grad = gradients[name].view_as(p)
-        self.optimizer.step()
-        if self.config.unit_norm:
-            rows = self.parameters["encoder" if self.config.tied else "decoder"]
-            rows /= rows.norm(dim=-1, keepdim=True).clamp_min_(1e-12)
-        return loss.reshape(-1)
-
-    def keep(self, places):
-        """Go on with some of the fits only, with their optimiser state."""
-        state = self.optimizer.state_dict()["state"]
-        self.x, self.l1 = self.x[places], self.l1[places]
-        self.ids, self.generators = ([values[i] for i in places] for values in (self.ids, self.generators))
-        self.parameters = {name: p[places] for name, p in self.parameters.items()}
-        self._new_optimizer()
-        for p, old in zip(self.parameters.values(), state.values(), strict=True):
-            self.optimizer.state[p] = {k: v[places] if v.ndim else v for k, v in old.items()}
+def _multiplies_bfloat16(device):
+    """True where the device has instructions for products of bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _initial_weights(config, n_codes, n_neurons, generator):
@@ -250,41 +217,17 @@ def _initial_weights(config, n_codes, n_neurons, generator):
     return W
 
 
-def _take_rows(x, rows):
-    """x (K, n, N), rows (K, B) → (K, B, N)."""
-    if len(x) == 1:
-        return x[0].index_select(0, rows[0])[None]
-    return x[torch.arange(len(x), device=x.device)[:, None], rows]
-
-
-def _loss_and_gradients(x, weights, l1, config):
-    """Loss per fit, and its gradient by hand, for x (..., B, N) with or without a leading K.
-
-    l1 is λ in the sum unit. The loss is averaged over rows; in the l1_mean unit it is also divided by N.
-    """
-    encoder, decoder = weights["encoder"], weights.get("decoder", weights["encoder"])
-    z = (x @ encoder.mT).add_(weights["encoder_bias"]).relu_()
-    if config.k:
-        z = _keep_largest(z, config.k)
-    residual = (z @ decoder).sub_(x)
+def _initial_parameters(config, n_neurons, generators, axes, device):
+    """The weights that K fits start from, each drawn from its own generator. → dict of (K, …)"""
+    n_codes = config.codes_for(n_neurons)
+    drawn = [_initial_weights(config, n_codes, n_neurons, g).to(device) for g in generators]
+    parameters = {"encoder": torch.stack([reflect(W, axis) for W, axis in zip(drawn, axes, strict=True)])}
+    parameters["encoder_bias"] = torch.zeros(len(drawn), 1, n_codes, device=device)
+    if not config.tied:
+        parameters["decoder"] = parameters["encoder"].clone()
     if config.decoder_bias:
-        residual += weights["decoder_bias"]
-    unit = 1 / (x.shape[-2] * (x.shape[-1] if config.loss == "l1_mean" else 1))
-    loss = (residual.square().sum((-1, -2)) + l1[..., 0, 0] * z.sum((-1, -2))) * unit
-    residual *= 2 * unit
-    g_z = torch.ops.aten.threshold_backward((residual @ decoder.mT).add_(l1 * unit), z, 0)
-    g_encoder, g_decoder = g_z.mT @ x, z.mT @ residual
-    gradients = {"encoder_bias": g_z.sum(-2, keepdim=True)}
-    if config.decoder_bias:
-        gradients["decoder_bias"] = residual.sum(-2, keepdim=True)
-    if config.tied:
-        g_decoder += g_encoder
-    else:
-        gradients["encoder"] = g_encoder
-    if config.unit_norm:
-        g_decoder -= (g_decoder * decoder).sum(-1, keepdim=True) * decoder
-    gradients["encoder" if config.tied else "decoder"] = g_decoder
-    return loss, gradients
+        parameters["decoder_bias"] = torch.zeros(len(drawn), 1, n_neurons, device=device)
+    return parameters
 
 
 def _check_rows(x, name="activations"):
@@ -292,19 +235,19 @@ def _check_rows(x, name="activations"):
         raise ValueError(f"{name} must be (rows, neurons), got shape {tuple(x.shape)}")
     if len(x) < 2:
         raise ValueError(f"{name}: an SAE needs at least 2 rows, got {len(x)}")
-    bad = x.numel() - int(torch.isfinite(x).sum())
+    bad = sum(part.numel() - int(torch.isfinite(part).sum()) for part in x.split(PART))
     if bad:
         raise ValueError(f"{name} hold {bad} of {x.numel()} values that are NaN or infinite")
-    if bool((x == x[:1]).all()):
+    if all(bool((part == x[:1]).all()) for part in x.split(PART)):
         raise ValueError(f"{name} are constant: all {len(x)} rows are the same")
 
 
-def _scales(x, config):
-    """The divisor s of each data set in x (K, n, N): the mean length of its non-zero rows over √N, or one."""
+def _scale(x, config):
+    """The divisor s of x (n, N): the mean length of its non-zero rows over √N, or one. → (1, 1)"""
     if config.scale == "none":
-        return torch.ones(len(x), 1, 1, device=x.device)
-    lengths = x.norm(dim=-1) / x.shape[-1] ** 0.5
-    return torch.stack([row[row > 0].mean() for row in lengths])[:, None, None]
+        return torch.ones(1, 1, device=x.device)
+    lengths = torch.cat([part.norm(dim=-1) for part in x.split(PART)]) / x.shape[-1] ** 0.5
+    return lengths[lengths > 0].mean().view(1, 1)
 
 
 def fit(x, config=PROTOCOL, *, seed=0, label="SAE"):
@@ -326,69 +269,53 @@ def fit_stack(x, config=PROTOCOL, *, seeds, l1=None, label="SAEs"):
     x = x.expand(len(seeds), -1, -1) if x.ndim == 2 or len(x) == 1 else x
     if len(x) != len(seeds):
         raise ValueError(f"{len(x)} data sets for {len(seeds)} seeds: expected one data set, or one a seed")
-    shared = x.stride(0) == 0
-    for i, rows in enumerate(x[:1] if shared else x):
-        _check_rows(rows, "activations" if shared else f"activations of data set {i}")
+    distinct = x[:1] if x.stride(0) == 0 else x
+    for i, rows in enumerate(distinct):
+        _check_rows(rows, "activations" if len(distinct) == 1 else f"activations of data set {i}")
     l1 = [config.l1] * len(seeds) if l1 is None else list(l1)
-    configs = [config.but(l1=value) for value in l1]
-    scales = _scales(x[:1], config).expand(len(x), 1, 1) if shared else _scales(x, config)
-    x = (x[:1] / scales[:1]).expand(len(seeds), -1, -1) if shared else x / scales
-    n_neurons = x.shape[-1]
-    penalty = torch.tensor([c.l1_per_row(n_neurons, c.codes_for(n_neurons)) for c in configs])
-    generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-    stack = _Stack(config, x, penalty.view(-1, 1, 1).to(x), generators, list(range(len(seeds))))
+    dtype = config.dtype_for(x.shape[-1], x.device)
+    config = config.but(products=str(dtype).removeprefix("torch."))
     with torch.no_grad():
-        return _run(stack, configs, scales, label)
+        stack, scales, axes = _start(x, distinct, config, seeds, l1, dtype)
+        return _run(stack, [config.but(l1=value) for value in l1], scales, axes, label)
 
 
-def _learning_rate(config, epoch, n_epochs):
-    """Constant, then linear to zero over the last `decay` share of the epochs."""
-    left = 1 - epoch / n_epochs
-    return config.lr * (min(1.0, left / config.decay) if config.decay else 1.0)
+def _start(x, distinct, config, seeds, l1, dtype):
+    """The stack before its first step, and the scale and the reflecting axis of each of the K fits."""
+    n_neurons = x.shape[-1]
+    generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+    scales = torch.stack([_scale(rows, config) for rows in distinct]).expand(len(x), 1, 1)
+    axes = [descent.mean_axis(rows) if config.axes == "mean" else None for rows in distinct]
+    axes = axes * (len(x) // len(axes))
+    penalty = [config.but(l1=value).l1_per_row(n_neurons, config.codes_for(n_neurons)) for value in l1]
+    parameters = _initial_parameters(config, n_neurons, generators, axes, x.device)
+    batches = descent.Batches(x, scales, axes, generators, config.batch_size, dtype)
+    stack = descent.Stack(config, batches, torch.tensor(penalty).view(-1, 1, 1).to(x), list(range(len(x))), parameters)
+    return stack, scales, axes
 
 
-def _run(stack, configs, scales, label):
-    """Epochs until every fit has stopped. → list of SparseAutoencoder in the order of `configs`."""
-    stack.start()
-    n_epochs = stack.config.epochs_for(stack.x.shape[1])
-    watches = [_Watch(stack.config.patience, n_epochs) for _ in configs]
+def _run(stack, configs, scales, axes, label):
+    """Rounds until every fit has stopped. → list of SparseAutoencoder in the order of `configs`."""
+    n_rounds, per_round = stack.config.rounds_for(stack.batches.x.shape[1])
+    watches = [descent.Watch(config, n_rounds, per_round) for config in configs]
     fitted = [None] * len(configs)
-    with progress(total=n_epochs, desc=label) as bar:
-        for epoch in range(n_epochs):
-            losses = stack.epoch(_learning_rate(stack.config, epoch, n_epochs))
+    with progress(total=n_rounds, desc=label) as bar:
+        while stack.ids:
+            losses = stack.round(per_round, [watches[i].rate() for i in stack.ids])
             bar.update()
             for place, (i, loss) in enumerate(zip(stack.ids, losses.tolist(), strict=True)):
-                why = watches[i].see(loss, f"{label}, fit {i}")
-                if why and not fitted[i]:
-                    weights = {name: p[place].clone() for name, p in stack.parameters.items()}
-                    fitted[i] = _finished(configs[i], weights, scales[i], watches[i].history, why)
+                why = watches[i].see(loss, f"{label}, fit {i}") if not fitted[i] else ""
+                if why:
+                    weights = {name: p[place].clone() for name, p in stack.write_back().items()}
+                    fitted[i] = _finished(configs[i], weights, scales[i], axes[i], watches[i].history, why)
             going = [place for place, i in enumerate(stack.ids) if not fitted[i]]
-            if not going:
-                break
             if len(going) <= len(stack.ids) / 2:
                 stack.keep(going)
     return fitted
 
 
-class _Watch:
-    """The stopping rule of one fit: its losses so far, and when the best was."""
-
-    def __init__(self, patience, n_epochs):
-        self.patience, self.n_epochs, self.history, self.best = patience, n_epochs, [], 0
-
-    def see(self, loss, label):
-        """Note the loss of an epoch. → why the fit stops now, or "". FloatingPointError unless it is finite."""
-        if not loss < float("inf"):
-            raise FloatingPointError(f"{label}: the loss became {loss} at epoch {len(self.history) + 1}")
-        self.history.append(loss)
-        epoch = len(self.history) - 1
-        if loss < self.history[self.best]:
-            self.best = epoch
-        if self.patience is not None and epoch - self.best >= self.patience:
-            return f"no better loss for {self.patience} epochs"
-        return f"{self.n_epochs} epochs done" if epoch + 1 == self.n_epochs else ""
-
-
-def _finished(config, weights, scale, history, why):
+def _finished(config, weights, scale, axis, history, why):
+    """A SparseAutoencoder on the neurons themselves, from weights in the axes of the fit."""
     flat = {name: w[0] if name.endswith("bias") else w for name, w in weights.items()}
+    flat = {name: w if name == "encoder_bias" else reflect(w, axis) for name, w in flat.items()}
     return SparseAutoencoder(config, **flat, scale=scale.reshape(()), history=history, stopped=why)

@@ -1,0 +1,328 @@
+"""The engine under `sae`: K autoencoders of one shape go down their loss together, by Adam with gradients by hand.
+
+What it computes is the loss that `sae` states. What makes it cheap, and why the result stays the same:
+
+    gradients by hand   five matrix products a step, into buffers that are reused; checked against autograd
+    silent codes        a code that no row has moved for `SILENT` steps has no gradient and no momentum left, so it
+                        stays as it is: it leaves the products, and comes back into the dictionary at the end
+    bfloat16 products   where the configuration asks for them; weights and Adam's moments stay float32
+    the mean's axis     Adam scales each coordinate by itself. Activations after a ReLU share a large mean, which
+                        spreads over all neurons and hides the rest. Reflected so that the mean lies along one axis,
+                        the same loss (it does not change under rotations) falls in a quarter of the steps.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+__all__ = ["IN_MEMORY", "ROUND", "Batches", "Stack", "Watch", "keep_largest", "mean_axis", "reflect"]
+
+IN_MEMORY = 2**30  # bytes of activations that may be copied in memory; larger ones are prepared a piece at a time
+ROUND = 100  # steps after which the loss is looked at where an epoch is longer
+PIECE = 64  # batches prepared at once
+SILENT = 200  # steps; Adam's first moment has then shrunk by 0.9**200 = 7e-10
+SETTLED, WINDOW = 3_200, 800  # steps before the first, and between two, looks of the tolerance rule
+
+
+def reflect(x, axis):
+    """x (..., N) reflected in the hyperplane orthogonal to the unit vector `axis` (N,), or unchanged for None."""
+    return x if axis is None else x - 2 * (x @ axis)[..., None] * axis
+
+
+def mean_axis(x):
+    """The unit vector whose reflection lays the mean of x (n, N) along one neuron's axis; None if it lies there."""
+    mean = sum(part.sum(0).cpu().double() for part in x.split(65_536))
+    length = mean.norm()
+    if not length > 0:
+        return None
+    axis = mean / length
+    largest = int(axis.abs().argmax())
+    axis[largest] -= axis[largest].sign()
+    return (axis / axis.norm()).to(x) if axis.norm() > 1e-6 else None
+
+
+class Batches:
+    """Endless batches (K, B, N) of K data sets x (K, n, N), each reshuffled every epoch by its own generator.
+
+    Rows are divided by `scales` (K, 1, 1), reflected by `axes` (K vectors or None) and cast to `dtype`: once for
+    data that fits in memory, piece by piece beyond `IN_MEMORY` bytes. K equal data sets may be one expanded view.
+    """
+
+    def __init__(self, x, scales, axes, generators, batch_size, dtype=torch.float32):
+        self.generators, self.batch_size, self.dtype = list(generators), batch_size, dtype
+        self.shared = len(x) == 1 or x.stride(0) == 0
+        self.x, self.scales, self.axes = (v[:1] if self.shared else v for v in (x, scales, list(axes)))
+        self.per_epoch = math.ceil(x.shape[1] / batch_size)
+        self.prepared = self.x.numel() * self.x.element_size() <= IN_MEMORY
+        if self.prepared:
+            sets = zip(self.x, self.scales, self.axes, strict=True)
+            self.x = torch.stack([self._prepare(*one) for one in sets])
+        self.pending = iter(())
+
+    def _prepare(self, x, scale, axis):
+        return reflect(x / scale, axis).to(self.dtype)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        batch = next(self.pending, None)
+        if batch is None:
+            self.pending = self._epoch()
+            batch = next(self.pending)
+        return batch
+
+    def _epoch(self):
+        sets = [(x, s, a) for x, s, a in zip(self.x, self.scales, self.axes, strict=True)]
+        sets = sets * len(self.generators) if self.shared else sets
+        n, piece = self.x.shape[1], self.batch_size * max(1, PIECE // len(sets))
+        order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(self.x.device)
+        for rows in order.split(piece, dim=1):
+            taken = [self._take(*one, index) for one, index in zip(sets, rows, strict=True)]
+            taken = torch.stack(taken) if len(taken) > 1 else taken[0][None]
+            yield from taken.split(self.batch_size, dim=1)
+
+    def _take(self, x, scale, axis, index):
+        x = x.index_select(0, index)
+        return x if self.prepared else self._prepare(x, scale, axis)
+
+    def keep(self, places):
+        """Go on for some of the fits only; the epoch begun goes on with them."""
+        self.generators = [self.generators[i] for i in places]
+        if not self.shared:
+            self.x, self.scales, self.axes = self.x[places], self.scales[places], [self.axes[i] for i in places]
+        self.pending = (batch[places] for batch in self.pending)
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015) over a dict of tensors (K, ...), with a step size for each of the K.
+
+    torch's own fused kernel without the bookkeeping of torch.optim, which costs more than a small step itself.
+    """
+
+    def __init__(self, parameters):
+        self.first, self.second = ({name: torch.zeros_like(p) for name, p in parameters.items()} for _ in range(2))
+        self.count = torch.zeros((), device=next(iter(parameters.values())).device)
+
+    def aim(self, parameters, rates):
+        """Set the K step sizes of the steps to come, and the tensors that they move in place."""
+        self.aims = []
+        for rate in set(rates):
+            at = [k for k, r in enumerate(rates) if r == rate]
+            places = [(name, k) for name in parameters for k in ([slice(None)] if len(at) == len(rates) else at)]
+            moved = [[values[name][k] for name, k in places] for values in (parameters, self.first, self.second)]
+            self.aims.append((rate, places, *moved))
+
+    def step(self, gradients):
+        """One update, by a gradient for each parameter."""
+        self.count += 1
+        for rate, places, moved, first, second in self.aims:
+            torch._fused_adam_(
+                moved, [gradients[name][k] for name, k in places], first, second, [], [self.count] * len(moved),
+                lr=rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
+            )  # fmt: skip
+
+
+class _Buffers:
+    """Where one step writes, for batches of B rows: x and residual r side by side, and codes z and their gradient."""
+
+    def __init__(self, n_fits, n_rows, n_neurons, n_codes, l1, like):
+        self.rows = torch.empty(n_fits, 2 * n_rows, n_neurons, **like)
+        self.codes = torch.empty(n_fits, 2 * n_rows, n_codes, **like)
+        self.x, self.r = self.rows[:, :n_rows], self.rows[:, n_rows:]
+        self.g, self.z = self.codes[:, :n_rows], self.codes[:, n_rows:]
+        self.before = torch.empty(n_fits, n_rows, n_codes, **like)
+        self.half_l1 = (l1 / 2).to(**like)
+        self.encoder, self.decoder = (torch.empty(n_fits, n_codes, n_neurons, **like) for _ in range(2))
+
+
+@dataclass
+class Stack:
+    """K fits under way: `parameters` with a leading K, Adam over them, and which fit each place holds.
+
+    l1 (K, 1, 1) is λ in the sum unit; the loss is averaged over rows, and over neurons too in the l1_mean unit.
+    """
+
+    config: object
+    batches: Batches
+    l1: torch.Tensor
+    ids: list
+    parameters: dict
+    adam: Adam = None
+    whole: dict = None  # the parameters of all codes, where some have left
+    places: torch.Tensor = None  # (K, D'): which codes the parameters hold
+    buffers: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.adam = Adam(self.parameters)
+        self.silent = torch.zeros_like(self.parameters["encoder"][..., 0])
+
+    def round(self, n_steps, rates):
+        """n steps, with a step size for each fit. → mean batch loss per fit (K,), in the loss's own unit."""
+        error = torch.zeros_like(self.silent[:, 0])
+        use = torch.zeros_like(self.silent)
+        self.adam.aim(self.parameters, rates)
+        for _ in range(n_steps):
+            batch_error, batch_use, unit = self.step(next(self.batches))
+            error.add_(batch_error, alpha=unit)
+            use.add_(batch_use, alpha=unit)
+        self.silent = torch.where(use > 0, 0, self.silent + n_steps)
+        loss = (error + self.l1[:, 0, 0] * use.sum(-1)) / n_steps
+        if self.config.activation == "relu":  # a code that TopK never picks may still be picked when others shrink
+            self._drop_silent_codes()
+        return loss
+
+    def step(self, x):
+        """One Adam step on x (K, B, N), after `adam.aim`. → Σ‖r‖² (K,), Σz (K, D), and the unit by which both enter the loss."""
+        error, use, unit, gradients = self.gradients(x)
+        self.adam.step(gradients)
+        if self.config.unit_norm:
+            rows = self.parameters["encoder" if self.config.tied else "decoder"]
+            rows /= rows.norm(dim=-1, keepdim=True).clamp_min_(1e-12)
+        return error, use, unit
+
+    def gradients(self, x):
+        """The loss's two sums, its unit, and its gradient by hand, on x (K, B, N). → error, use, unit, dict
+
+        With r = x' − x:  ∂z = 1[z > 0] (2 W_dec r + λ),  ∂W_enc = ∂zᵀ x,  ∂W_dec = 2 zᵀ r,  all × unit.
+        """
+        config, dtype = self.config, x.dtype
+        weights = {name: p.to(dtype) for name, p in self.parameters.items()}
+        encoder, decoder = weights["encoder"], weights.get("decoder", weights["encoder"])
+        at = self._buffers(x)
+        at.x.copy_(x)
+        torch.baddbmm(weights["encoder_bias"], at.x, encoder.mT, out=at.z).relu_()
+        if config.k:
+            keep_largest(at.z, config.k, out=at.z)
+        torch.bmm(at.z, decoder, out=at.r).sub_(at.x)
+        if config.decoder_bias:
+            at.r.add_(weights["decoder_bias"])
+        error, use = torch.linalg.vector_norm(at.r, dim=(-2, -1), dtype=torch.float32).square_(), at.z.sum(-2)
+        torch.baddbmm(at.half_l1, at.r, decoder.mT, out=at.before)
+        torch.ops.aten.threshold_backward.grad_input(at.before, at.z, 0, grad_input=at.g)
+        unit = 1 / (x.shape[-2] * (x.shape[-1] if config.loss == "l1_mean" else 1))
+        return error, use, unit, self._collect(at, 2 * unit)
+
+    def _collect(self, at, factor):
+        """Gradients of all parameters in float32, from the buffers of a step."""
+
+        def product(a, b, out):
+            return torch.baddbmm(out, a.mT, b, beta=0, alpha=factor, out=out).float()
+
+        gradients = {"encoder_bias": at.g.sum(-2, keepdim=True).float().mul_(factor)}
+        if self.config.decoder_bias:
+            gradients["decoder_bias"] = at.r.sum(-2, keepdim=True).float().mul_(factor)
+        if self.config.tied:
+            written = gradients["encoder"] = product(at.codes, at.rows, at.encoder)  # ∂zᵀ x + zᵀ r in one product
+        else:
+            gradients["encoder"], written = product(at.g, at.x, at.encoder), product(at.z, at.r, at.decoder)
+            gradients["decoder"] = written
+        if self.config.unit_norm:
+            decoder = self.parameters["encoder" if self.config.tied else "decoder"]
+            written -= (written * decoder).sum(-1, keepdim=True) * decoder
+        return gradients
+
+    def _buffers(self, x):
+        n_rows = x.shape[1]
+        if n_rows not in self.buffers:
+            n_codes = self.parameters["encoder"].shape[1]
+            self.buffers[n_rows] = _Buffers(*x.shape, n_codes, self.l1, {"dtype": x.dtype, "device": x.device})
+        return self.buffers[n_rows]
+
+    def _drop_silent_codes(self):
+        """Leave out the codes that have been silent in all fits' turn, if they are at least a tenth."""
+        n_codes = self.silent.shape[1]
+        awake = (self.silent < SILENT).sum(1)
+        n_kept = min(n_codes, math.ceil(max(1, int(awake.max())) / 16) * 16)
+        if n_kept > 0.9 * n_codes:
+            return
+        if self.whole is None:
+            self.whole = {name: p.clone() for name, p in self.parameters.items()}
+            self.places = torch.arange(n_codes, device=self.silent.device).repeat(len(self.ids), 1)
+        self.write_back()
+        kept = self.silent.topk(n_kept, largest=False).indices.sort().values
+        for values in (self.parameters, self.adam.first, self.adam.second):
+            values.update(_of_codes(values, kept))
+        self.silent, self.places = self.silent.gather(1, kept), self.places.gather(1, kept)
+        self.buffers = {}
+
+    def write_back(self):
+        """The parameters of all codes, those that have left included. → dict"""
+        if self.whole is None:
+            return self.parameters
+        for name, p in self.parameters.items():
+            if name == "decoder_bias":
+                self.whole[name] = p
+            elif name == "encoder_bias":
+                self.whole[name].scatter_(2, self.places[:, None], p)
+            else:
+                self.whole[name].scatter_(1, self.places[..., None].expand_as(p), p)
+        return self.whole
+
+    def keep(self, places):
+        """Go on with some of the fits only."""
+        self.write_back()
+        self.batches.keep(places)
+        self.ids = [self.ids[i] for i in places]
+        self.l1, self.silent, self.buffers = self.l1[places], self.silent[places], {}
+        self.places = None if self.places is None else self.places[places]
+        for values in (self.parameters, self.adam.first, self.adam.second, self.whole or {}):
+            values.update({name: v[places] for name, v in values.items()})
+
+
+def _of_codes(values, kept):
+    """Parameters of the codes `kept` (K, D') only."""
+    chosen = {}
+    for name, v in values.items():
+        if name == "encoder_bias":
+            chosen[name] = v.gather(2, kept[:, None])
+        elif name != "decoder_bias":
+            chosen[name] = v.gather(1, kept[..., None].expand(-1, -1, v.shape[-1]))
+    return chosen
+
+
+def keep_largest(z, k, out=None):
+    """z with all but the k largest entries of each row set to zero."""
+    values, places = z.topk(min(k, z.shape[-1]), dim=-1)
+    out = torch.zeros_like(z) if out is None else out.zero_()
+    return out.scatter_(-1, places, values)
+
+
+class Watch:
+    """The stopping rule and step size of one fit, from its losses so far."""
+
+    def __init__(self, config, n_rounds, steps_per_round):
+        self.config, self.n_rounds, self.per_round = config, n_rounds, steps_per_round
+        self.history, self.best, self.why = [], 0, f"{n_rounds} rounds done"
+        self.end = n_rounds
+
+    def rate(self):
+        """Step size of the next round: constant, then linear to zero over the last `decay` share."""
+        left = 1 - len(self.history) / self.end
+        return self.config.lr * (min(1.0, left / self.config.decay) if self.config.decay else 1.0)
+
+    def see(self, loss, label):
+        """Note a round's loss. → why the fit stops now, or "". FloatingPointError unless it is finite."""
+        if not loss < float("inf"):
+            raise FloatingPointError(f"{label}: the loss became {loss} in round {len(self.history) + 1}")
+        self.history.append(loss)
+        if loss < self.history[self.best]:
+            self.best = len(self.history) - 1
+        if self.config.patience is not None and len(self.history) - 1 - self.best >= self.config.patience:
+            return f"no better loss for {self.config.patience} rounds"
+        self._settle()
+        return self.why if len(self.history) >= self.end else ""
+
+    def _settle(self):
+        """Where a tolerance is given: once the loss has settled, put the end where the decay brings it."""
+        done = len(self.history)
+        window = max(1, round(WINDOW / self.per_round))
+        half = max(1, window // 2)
+        settled = done * self.per_round >= SETTLED and done >= window + half
+        if self.config.tolerance is None or self.end < self.n_rounds or not settled:
+            return
+        now, then = (sum(losses) / half for losses in (self.history[-half:], self.history[-half - window : -window]))
+        if now > then * (1 - self.config.tolerance):
+            self.end = min(self.n_rounds, math.ceil(done / (1 - self.config.decay)))
+            self.why = f"settled within {self.config.tolerance:g} after {done} rounds"
