@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "superpos"
 ORDER = [
-    "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "training", "activations", "measurement",
+    "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "activations",
+    "measurement",
     "systems.planted", "systems.toy", "sweep", "statistics", "verdicts", "charts",
 ]  # fmt: skip
 FLOORS = ["", "systems"]

@@ -1,9 +1,11 @@
 """Training: learns what can be learned, repeats from a seed, names divergence."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from superpos import data, networks, training
+from superpos import attacks, data, networks, training
 
 
 def run(epochs=5, **options):
@@ -38,3 +40,42 @@ def test_the_seed_decides():
 def test_divergence_is_named():
     with pytest.raises(FloatingPointError, match="became nan in epoch"):
         run(lr=1e30)
+
+
+def test_adversarial_training_is_half_clean_and_half_attacked():
+    """One step of SGD on one batch moves the weights by lr × the mean of the two gradients, and by nothing else."""
+    images = data.load("digits")[0].take(32, seed=0)
+    model = networks.build("mlp", images.shape, 10, width=4, seed=1)
+    attack = {"steps": 3, "step_size": 0.02, "random_start": False}
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    attacked = attacks.pgd(model, images.images, images.labels, 0.1, **attack)
+    loss = sum(torch.nn.functional.cross_entropy(model(x), images.labels) / 2 for x in (images.images, attacked))
+    expected = torch.autograd.grad(loss, list(model.parameters()))
+    training.train(model, images, epochs=1, batch_size=32, lr=0.1, optimizer="sgd", epsilon=0.1, attack=attack)
+    for (name, p), gradient in zip(model.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(start[name] - p.detach(), 0.1 * gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_adversarial_training_makes_robust():
+    train, test = data.load("digits")
+    attack = {"steps": 5, "step_size": 0.05}
+    robust = []
+    for epsilon in (0.0, 0.15):
+        model = networks.build("mlp", train.shape, 10, width=16, seed=1)
+        training.train(model, train, epochs=15, seed=1, epsilon=epsilon, attack=attack)
+        attacked = attacks.pgd(model, test.images, test.labels, 0.15, steps=20, step_size=0.02)
+        robust.append(training.accuracy(model, replace(test, images=attacked)))
+    assert robust[1] > robust[0] + 0.15
+
+
+def test_one_logit_is_a_binary_classifier():
+    train, test = (images.only([0, 1]) for images in data.load("digits"))
+    model = networks.build("cnn", train.shape, 1, width=4)
+    training.train(model, train, epochs=15, lr=3e-3)
+    assert training.accuracy(model, test) > 0.95
+    assert all(p.is_contiguous() for p in model.parameters()), "the layout of its weights is put back"
+
+
+def test_an_unknown_optimizer_is_named():
+    with pytest.raises(ValueError, match="optimizer must be one of adam, sgd, got 'lion'"):
+        run(optimizer="lion")
