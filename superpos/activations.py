@@ -2,18 +2,26 @@
 
 Shapes: (B, N) is taken as it is; (B, T, N), a sequence, gives a row a token; (B, C, H, W), a feature map, gives
 a row a position with N = C. Rows are drawn at random over samples *and* positions. Padding is never a row.
+
+Rows beyond `IN_MEMORY` bytes lie in a memory-mapped temporary file, on the disk that TMPDIR names; the file has no
+name and goes with the tensor.
 """
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from superpos.data import LabelledImages
 from superpos.progress import progress
 
-__all__ = ["Rows", "read_activations", "shuffle_columns"]
+__all__ = ["IN_MEMORY", "Rows", "read_activations", "shuffle_columns"]
+
+IN_MEMORY = 2**30  # bytes of a layer's rows
+PIECE = 8_192  # rows copied at once from one file to another
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,11 @@ class Rows:
         read = torch.isin(self.sample, shuffled[: max(1, round(held_out * len(samples)))])
         if min(int(read.sum()), int((~read).sum())) < 2:
             raise ValueError(f"{len(samples)} samples are too few to hold out a share of {held_out}")
-        return self.x[~read], self.x[read]
+        return _pick(self.x, (~read).nonzero()[:, 0]), _pick(self.x, read.nonzero()[:, 0])
 
 
 def read_activations(model, data, layers, *, n_samples=10_000, seed=0, batch_size=256, device=None):
-    """Draw up to n_samples rows of each layer. → dict layer: Rows, all on `device`, float32
+    """Draw up to n_samples rows of each layer. → dict layer: Rows, float32, on `device` (or in a mapped file)
 
     model: torch.nn.Module, or an nnsight model (language models: `data` is a list of texts, or token ids (n, T)).
     data: tensor of inputs, dataset of inputs or of (input, label) pairs, or a DataLoader of batches of either.
@@ -70,8 +78,7 @@ def read_activations(model, data, layers, *, n_samples=10_000, seed=0, batch_siz
         reservoirs = {name: _Reservoir(n_samples, seed) for name in layers}
         for batch in progress(source, desc="activations", total=source.n_batches):
             batch = batch.to(device)
-            for name, output in _forward(wrapped, batch, order).items():
-                reservoirs[name].add(*_rows(output, batch, name))
+            _forward(wrapped, batch, order, lambda name, output, batch=batch: reservoirs[name].add(output, batch))
     return {name: reservoirs[name].rows() for name in layers}
 
 
@@ -209,44 +216,50 @@ def _calling_order(wrapped, batch, layers):
     if missing:
         raise ValueError(f"layer {missing[0]!r} is never called in a forward pass of the model")
     order = list(dict.fromkeys(order))
-    for name, output in _forward(wrapped, batch, order).items():
-        _rows(output, batch, name)  # a rank that cannot be read is found here, before the data is read through
+    _forward(wrapped, batch, order, lambda name, output: _check_shape(output, batch, name))
     return order
 
 
-def _forward(wrapped, batch, order):
-    """Run the model by nnsight up to the last of `order` (to its end where that is empty). → dict name: output"""
-    import nnsight
+def _forward(wrapped, batch, order, see=None):
+    """Run the model by nnsight up to the last of `order` (to its end where that is empty), and `see` each output.
 
+    An output is seen when it is made, before a later operation may change it in place.
+    """
     words = batch.inputs if isinstance(batch.inputs, dict) else None
     with wrapped.trace(**words) if words else wrapped.trace(batch.inputs) as tracer:
-        read = nnsight.save({})
         for name in order:
-            read[name] = _detached(wrapped.get(name).output)
+            see(name, _first(wrapped.get(name).output))
         if order:
             tracer.stop()
-    return read
 
 
-def _detached(output):
-    """A copy of a module's output (of its first part, for a tuple), safe from later in-place operations."""
-    output = output[0] if isinstance(output, tuple | list) else output
-    return output.clone()
+def _first(output):
+    return output[0] if isinstance(output, tuple | list) else output
 
 
-def _rows(output, batch, name):
-    """Output → rows (n, N) and the sample index (n,) of each; padded tokens are left out."""
+def _check_shape(output, batch, name):
+    """ValueError for an output of a rank that cannot be read."""
     n = len(batch.index)
     if output.ndim < 2 or len(output) != n:
         raise ValueError(f"layer {name!r} gave shape {tuple(output.shape)} for {n} samples; expected ({n}, …, neurons)")
-    if output.ndim >= 4:
-        output = output.movedim(1, -1)
-    positions = output[0, ..., 0].numel()
-    rows, sample = output.reshape(n * positions, -1).float(), batch.index.repeat_interleave(positions)
-    if batch.mask is not None and output.ndim == 3:
-        real = batch.mask.reshape(-1).to(rows.device)
-        return rows[real], sample[real.cpu()]
-    return rows, sample
+
+
+def _allocate(n, n_neurons, device):
+    """An empty float32 tensor (n, N): on the device, or in a mapped file where it is larger than IN_MEMORY."""
+    if 4 * n * n_neurons <= IN_MEMORY:
+        return torch.empty(n, n_neurons, device=device)
+    with tempfile.TemporaryFile() as file:  # the mapping outlives it
+        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(n, n_neurons)))
+
+
+def _pick(x, index):
+    """Rows of x (n, N) by index (m,), copied piece by piece where they lie in a file."""
+    if 4 * len(index) * x.shape[1] <= IN_MEMORY:
+        return x[index.to(x.device)]
+    picked = _allocate(len(index), x.shape[1], x.device)
+    for start in range(0, len(index), PIECE):
+        picked[start : start + PIECE] = x[index[start : start + PIECE]]
+    return picked
 
 
 class _Reservoir:
@@ -254,23 +267,50 @@ class _Reservoir:
 
     def __init__(self, n, seed):
         self.n, self.generator = n, torch.Generator().manual_seed(int(seed))
-        self.keys = self.x = self.sample = None
+        self.keys, self.sample = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.long)
+        self.x = None
 
-    def add(self, x, sample):
-        keys = torch.rand(len(x), generator=self.generator, dtype=torch.float64)
-        if self.keys is not None and len(self.keys) == self.n:
-            below = (keys < self.keys.max()).nonzero()[:, 0]
-            keys, x, sample = keys[below], x[below.to(x.device)], sample[below]
-        if self.keys is not None:
-            keys, x, sample = (torch.cat(pair) for pair in ((self.keys, keys), (self.x, x), (self.sample, sample)))
-        if len(keys) > self.n:
-            keep = keys.topk(self.n, largest=False).indices
-            keys, x, sample = keys[keep], x[keep.to(x.device)], sample[keep]
-        self.keys, self.x, self.sample = keys, x, sample
+    def add(self, output, batch):
+        """Offer all rows of a layer's output for a batch; only those that stay are copied."""
+        output = output.movedim(1, -1) if output.ndim >= 4 else output
+        shape = output.shape[:-1]
+        rows = torch.arange(shape.numel())
+        if batch.mask is not None and output.ndim == 3:
+            rows = rows[batch.mask.reshape(-1).cpu()]
+        keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
+        if len(self.keys) == self.n:
+            below = keys < self.keys.max()
+            rows, keys = rows[below], keys[below]
+        slots, chosen = self._slots(keys)
+        if self.x is None:
+            self.x = _allocate(self.n, output.shape[-1], output.device)
+        rows = rows[chosen]
+        picked = output[torch.unravel_index(rows.to(output.device), shape)]
+        self.x[slots.to(self.x.device)] = picked.to(self.x)
+        self.sample[slots] = batch.index[torch.unravel_index(rows, shape)[0]]
+
+    def _slots(self, keys):
+        """Which of the new keys stay, and the slots that they take: free ones, then those of rows that go."""
+        held = len(self.keys)
+        if held + len(keys) <= self.n:
+            self.keys = torch.cat([self.keys, keys])
+            self.sample = torch.cat([self.sample, torch.empty(len(keys), dtype=torch.long)])
+            return torch.arange(held, held + len(keys)), torch.arange(len(keys))
+        together = torch.cat([self.keys, keys])
+        stays = torch.zeros(len(together), dtype=torch.bool)
+        stays[together.topk(min(self.n, len(together)), largest=False).indices] = True
+        chosen = stays[held:].nonzero()[:, 0]
+        gone = (~stays[:held]).nonzero()[:, 0]
+        grown = min(self.n, held + len(chosen))
+        slots = torch.cat([torch.arange(held, grown), gone])
+        self.keys = torch.cat([self.keys, torch.empty(grown - held, dtype=torch.float64)])
+        self.sample = torch.cat([self.sample, torch.empty(grown - held, dtype=torch.long)])
+        self.keys[slots] = keys[chosen]
+        return slots, chosen
 
     def rows(self):
         order = self.keys.argsort()
-        return Rows(self.x[order.to(self.x.device)], self.sample[order])
+        return Rows(_pick(self.x, order), self.sample[order])
 
 
 def shuffle_columns(x, seed):

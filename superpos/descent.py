@@ -16,13 +16,18 @@ from dataclasses import dataclass, field
 
 import torch
 
-__all__ = ["IN_MEMORY", "ROUND", "Batches", "Stack", "Watch", "keep_largest", "mean_axis", "reflect"]
+__all__ = ["IN_MEMORY", "ROUND", "Batches", "Stack", "Watch", "keep_largest", "mean_axis", "parts", "reflect"]
 
 IN_MEMORY = 2**30  # bytes of activations that may be copied in memory; larger ones are prepared a piece at a time
 ROUND = 100  # steps after which the loss is looked at where an epoch is longer
 PIECE = 64  # batches prepared at once
 SILENT = 200  # steps; Adam's first moment has then shrunk by 0.9**200 = 7e-10
 SETTLED, WINDOW = 3_200, 800  # steps before the first, and between two, looks of the tolerance rule
+
+
+def parts(x):
+    """x (n, N) in parts of at most a million values."""
+    return x.split(max(1, 2**20 // x.shape[1]))
 
 
 def reflect(x, axis):
@@ -32,7 +37,7 @@ def reflect(x, axis):
 
 def mean_axis(x):
     """The unit vector whose reflection lays the mean of x (n, N) along one neuron's axis; None if it lies there."""
-    mean = sum(part.sum(0).cpu().double() for part in x.split(65_536))
+    mean = sum(part.sum(0).cpu().double() for part in parts(x))
     length = mean.norm()
     if not length > 0:
         return None

@@ -7,6 +7,7 @@ import torch
 
 from superpos import metrics
 from superpos.activations import read_activations
+from superpos.descent import parts
 from superpos.sae import PROTOCOL, Config, fit_stack
 
 __all__ = ["measure", "measure_rows", "quality", "read_codes"]
@@ -119,7 +120,8 @@ def quality(sae, x):
         totals = totals + z.abs().sum(0, dtype=torch.float64)
         active = active + (z != 0).sum(0)
         error += _squared_error(sae, batch, z)
-    spread = (x.double() - x.double().mean(0)).square().sum().item()
+    mean = sum(part.double().sum(0) for part in parts(x)) / len(x)
+    spread = sum((part.double() - mean).square().sum().item() for part in parts(x))
     return {
         "totals": totals,
         "fvu": error / spread if spread else float("nan"),
@@ -152,10 +154,10 @@ def _reading(sae, x, label):
 
 def _check_values(x, label):
     """ValueError for activations x (n, N) that are NaN, infinite or constant, naming the layer."""
-    bad = x.numel() - int(torch.isfinite(x).sum())
+    bad = sum(part.numel() - int(torch.isfinite(part).sum()) for part in parts(x))
     if bad:
         raise ValueError(f"layer {label!r}: activations hold {bad} of {x.numel()} values that are NaN or infinite")
-    if bool((x == x[:1]).all()):
+    if all(bool((part == x[:1]).all()) for part in parts(x)):
         raise ValueError(f"layer {label!r}: activations are constant, all {len(x)} rows are the same")
 
 

@@ -20,12 +20,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from superpos import descent
-from superpos.descent import reflect
+from superpos.descent import parts, reflect
 from superpos.progress import progress
 
 __all__ = ["PROTOCOL", "PUBLISHED", "PUBLISHED_FAST", "Config", "SparseAutoencoder", "fit", "fit_stack"]
-
-PART = 65_536  # rows looked at in one go
 
 
 def _check(condition, name, value, expected):
@@ -235,10 +233,10 @@ def _check_rows(x, name="activations"):
         raise ValueError(f"{name} must be (rows, neurons), got shape {tuple(x.shape)}")
     if len(x) < 2:
         raise ValueError(f"{name}: an SAE needs at least 2 rows, got {len(x)}")
-    bad = sum(part.numel() - int(torch.isfinite(part).sum()) for part in x.split(PART))
+    bad = sum(part.numel() - int(torch.isfinite(part).sum()) for part in parts(x))
     if bad:
         raise ValueError(f"{name} hold {bad} of {x.numel()} values that are NaN or infinite")
-    if all(bool((part == x[:1]).all()) for part in x.split(PART)):
+    if all(bool((part == x[:1]).all()) for part in parts(x)):
         raise ValueError(f"{name} are constant: all {len(x)} rows are the same")
 
 
@@ -246,7 +244,7 @@ def _scale(x, config):
     """The divisor s of x (n, N): the mean length of its non-zero rows over √N, or one. → (1, 1)"""
     if config.scale == "none":
         return torch.ones(1, 1, device=x.device)
-    lengths = torch.cat([part.norm(dim=-1) for part in x.split(PART)]) / x.shape[-1] ** 0.5
+    lengths = torch.cat([part.norm(dim=-1) for part in parts(x)]) / x.shape[-1] ** 0.5
     return lengths[lengths > 0].mean().view(1, 1)
 
 

@@ -1,10 +1,15 @@
 """Reading layers: values against a plain forward pass, any order of names, rows from everywhere, errors in time."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from superpos import activations
 from superpos.activations import Rows, read_activations, shuffle_columns
 
 
@@ -152,3 +157,42 @@ def test_a_model_of_an_unknown_kind():
 def test_data_of_an_unknown_kind():
     with pytest.raises(TypeError, match="got int"):
         read_activations(Skips(), 3, "used")
+
+
+def test_rows_in_a_file_are_the_rows_in_memory(monkeypatch):
+    """Past the limit rows lie in a mapped file; which rows, their order and the split stay the same."""
+    model, images = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU()), torch.rand(40, 1, 8, 8)
+    here = read_activations(model, images, ["0", "1"], n_samples=500, batch_size=8, seed=3)
+    monkeypatch.setattr(activations, "IN_MEMORY", 0)
+    monkeypatch.setattr(activations, "PIECE", 64)
+    there = read_activations(model, images, ["0", "1"], n_samples=500, batch_size=8, seed=3)
+    for name in here:
+        assert torch.equal(here[name].x, there[name].x)
+        assert torch.equal(here[name].sample, there[name].sample)
+        for one, other in zip(here[name].split(0.3, seed=1), there[name].split(0.3, seed=1), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_a_large_measurement_stays_small_in_memory():
+    """200,000 rows of 256 neurons are 195 MiB; past a limit of 16 MiB they must not be held."""
+    code = """
+import re, threading, time, torch
+from superpos import activations, descent, measure, PROTOCOL
+model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.ReLU())
+measure(model, torch.randn(2_000, 8), "1", sae=PROTOCOL.but(steps=20))  # what the libraries themselves take
+activations.IN_MEMORY = descent.IN_MEMORY = 2**24
+held = lambda: int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
+before, peak = held(), [0]
+def watch():
+    while True:
+        peak.append(held())
+        time.sleep(0.005)
+threading.Thread(target=watch, daemon=True).start()
+measure(model, torch.randn(200_000, 8), "1", n_samples=200_000, sae=PROTOCOL.but(steps=20))
+print(max(peak) - before)
+"""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory is read from /proc, which is not here")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 150
