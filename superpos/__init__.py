@@ -5,7 +5,7 @@ table = superpos.measure(model, data, ["layer1", "layer2"])
 """
 
 from superpos.measurement import measure
-from superpos.sae import PROTOCOL, PUBLISHED
+from superpos.sae import PROTOCOL, PUBLISHED, PUBLISHED_FAST
 
-__all__ = ["PROTOCOL", "PUBLISHED", "__version__", "measure"]
+__all__ = ["PROTOCOL", "PUBLISHED", "PUBLISHED_FAST", "__version__", "measure"]
 __version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Speed beside the peers, and what a measurement costs. `python -m benchmarks --help`"""

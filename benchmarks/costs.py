@@ -1,0 +1,95 @@
+"""What a fit costs against rows, neurons, codes and number of fits: one function for `superpos.sweep`, and its grid."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks import material
+from superpos import PROTOCOL, sae, sweep
+from superpos.systems.planted import planted
+
+__all__ = ["GRID", "SMALL", "cost"]
+
+ONE = {"n": 10_000, "n_neurons": 128, "expansion": 4, "n_fits": 1, "products": "float32", "threads": 1}
+AXES = {
+    "n": [2_000, 10_000, 50_000, 250_000, 1_000_000],
+    "n_neurons": [16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
+    "expansion": [1, 2, 4, 8, 16, 32, 64],
+    "n_fits": [1, 4, 16, 64],
+    "threads": [1, 2],
+}
+
+
+def _around(axes, ones):
+    """Every axis varied alone, around each starting point. → list of different dicts"""
+    runs = [one | {name: value} for one in ones for name, values in axes.items() for value in values]
+    return list({tuple(run.items()): run for run in runs}.values())
+
+
+GRID = _around(AXES, [ONE]) + sweep.expand(**(ONE | {"n_neurons": AXES["n_neurons"][2:], "products": "bfloat16"}))
+SMALL = _around({"n_neurons": [8, 16], "n_fits": [1, 3]}, [ONE | {"n": 500}])
+
+
+def cost(*, n, n_neurons, expansion, n_fits, products, threads):
+    """Seconds a step and peak memory of a fit under PROTOCOL to n rows of N neurons. → row
+
+    Timed over 30 to 300 steps after the first; memory is what the process holds at most beyond what it held before
+    the activations were made, without mapped files (NaN where /proc is missing).
+    """
+    config = PROTOCOL.but(expansion=float(expansion), products=products, decay=0.0)
+    wide = n_neurons * n_neurons * expansion * n_fits
+    steps = int(min(300, max(30, 3e8 / wide)))
+    with material.threads(threads):
+        small = planted(512, n_neurons, n_neurons, 4, 10**9)
+        sae.fit(small, config.but(steps=2))
+        with _Peak() as peak:
+            x = torch.cat([planted(min(n, 10_000), n_neurons, n_neurons, 4, 10**9)] * -(-n // 10_000))[:n]
+            with material.Watch() as start:
+                sae.fit_stack(x, config.but(steps=1), seeds=range(n_fits))
+            with material.Watch() as watch:
+                fits = sae.fit_stack(x, config.but(steps=steps), seeds=range(n_fits))
+        rounds, per_round = config.but(steps=steps).rounds_for(n)
+        first = config.but(steps=1).rounds_for(n)[1]
+        done = rounds * per_round - first
+        sgemm = material.gflops()
+    seconds = max(0.0, watch.wall - start.wall) / done if done > 0 else watch.wall / (rounds * per_round)
+    operations = 10 * config.batch_size * wide
+    return {
+        "n_codes": fits[0].encoder.shape[0],
+        "step_seconds": seconds,
+        "start_seconds": max(0.0, start.wall - seconds * first),
+        "memory_mib": peak.mib,
+        "gflops": operations / seconds / 1e9 if seconds else float("nan"),
+        "sgemm": sgemm,
+    }
+
+
+class _Peak:
+    """Most memory held inside `with` beyond what was held before, in MiB."""
+
+    def __enter__(self):
+        self.mib, self._before, self._going = float("nan"), _held(), True
+        self._most = self._before
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def _look(self):
+        while self._going:
+            self._most = max(self._most, _held())
+            time.sleep(0.01)
+
+    def __exit__(self, *_):
+        self._going = False
+        self._thread.join()
+        self.mib = max(self._most, _held()) - self._before
+
+
+def _held():
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    return int(re.search(r"RssAnon:\s+(\d+)", status.read_text())[1]) / 1024
