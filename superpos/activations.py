@@ -3,8 +3,8 @@
 Shapes: (B, N) is taken as it is; (B, T, N), a sequence, gives a row a token; (B, C, H, W), a feature map, gives
 a row a position with N = C. Rows are drawn at random over samples *and* positions. Padding is never a row.
 
-Rows beyond `IN_MEMORY` bytes lie in a memory-mapped temporary file, on the disk that TMPDIR names; the file has no
-name and goes with the tensor.
+Rows beyond `IN_MEMORY` bytes lie in a memory-mapped temporary file, on the disk that TMPDIR names, in the order in
+which they were read; the file has no name and goes with the tensor.
 """
 
 import tempfile
@@ -44,7 +44,7 @@ class Rows:
         read = torch.isin(self.sample, shuffled[: max(1, round(held_out * len(samples)))])
         if min(int(read.sum()), int((~read).sum())) < 2:
             raise ValueError(f"{len(samples)} samples are too few to hold out a share of {held_out}")
-        return _pick(self.x, (~read).nonzero()[:, 0]), _pick(self.x, read.nonzero()[:, 0])
+        return _rows_at(self.x, (~read).nonzero()[:, 0]), _rows_at(self.x, read.nonzero()[:, 0])
 
 
 def read_activations(model, data, layers, *, n_samples=10_000, seed=0, batch_size=256, device=None):
@@ -252,7 +252,7 @@ def _allocate(n, n_neurons, device):
         return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(n, n_neurons)))
 
 
-def _pick(x, index):
+def _rows_at(x, index):
     """Rows of x (n, N) by index (m,), copied piece by piece where they lie in a file."""
     if 4 * len(index) * x.shape[1] <= IN_MEMORY:
         return x[index.to(x.device)]
@@ -309,8 +309,11 @@ class _Reservoir:
         return slots, chosen
 
     def rows(self):
+        """The rows that stayed: in random order, or, where they lie in a file, in the order of their slots."""
+        if 4 * self.x.numel() > IN_MEMORY:
+            return Rows(self.x[: len(self.keys)], self.sample)
         order = self.keys.argsort()
-        return Rows(_pick(self.x, order), self.sample[order])
+        return Rows(self.x[order.to(self.x.device)], self.sample[order])
 
 
 def shuffle_columns(x, seed):

@@ -162,9 +162,9 @@ def _check_values(x, label):
 
 
 def _baselines(x, label):
-    """The measures that need no SAE, on at most BASELINE_ROWS rows."""
+    """The measures that need no SAE, on at most BASELINE_ROWS rows, evenly spaced."""
     _check_values(x, label)
-    x = x[:BASELINE_ROWS].double()
+    x = x[torch.linspace(0, len(x) - 1, min(len(x), BASELINE_ROWS)).long()].double()
     try:
         dimension = metrics.two_nn(x)
     except ValueError:  # too few different rows to speak of a dimension
