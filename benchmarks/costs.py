@@ -1,8 +1,10 @@
 """What a fit costs against rows, neurons, codes and number of fits: one function for `superpos.sweep`, and its grid."""
 
+import multiprocessing
 import re
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -33,38 +35,44 @@ GRID = _around(AXES, [ONE]) + sweep.expand(**(ONE | {"n_neurons": AXES["n_neuron
 SMALL = _around({"n_neurons": [8, 16], "n_fits": [1, 3]}, [ONE | {"n": 500}])
 
 
-def cost(*, n, n_neurons, expansion, n_fits, products, threads):
-    """Seconds a step and peak memory of a fit under PROTOCOL to n rows of N neurons. → row
+def cost(**run):
+    """Seconds a step and peak memory of a fit under PROTOCOL to n rows of N neurons, in a fresh process. → row
 
-    Timed over 30 to 300 steps after the first; memory is what the process holds at most beyond what it held before
-    the activations were made, without mapped files (NaN where /proc is missing).
+    Seconds are processor seconds on one thread, wall seconds on several; memory is what the process holds at most
+    beyond what it held before the activations were made, without mapped files (NaN where /proc is missing).
     """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_cost, **run).result()
+
+
+def _cost(*, n, n_neurons, expansion, n_fits, products, threads):
     config = PROTOCOL.but(expansion=float(expansion), products=products, decay=0.0)
     wide = n_neurons * n_neurons * expansion * n_fits
-    steps = int(min(300, max(30, 3e8 / wide)))
+    steps = int(min(3_000, max(20, 2e8 / wide)))
     with material.threads(threads):
-        small = planted(512, n_neurons, n_neurons, 4, 10**9)
-        sae.fit(small, config.but(steps=2))
+        sae.fit(planted(512, 8, 8, 4, 10**9), config.but(steps=1))
         with _Peak() as peak:
             x = torch.cat([planted(min(n, 10_000), n_neurons, n_neurons, 4, 10**9)] * -(-n // 10_000))[:n]
-            with material.Watch() as start:
-                sae.fit_stack(x, config.but(steps=1), seeds=range(n_fits))
-            with material.Watch() as watch:
-                fits = sae.fit_stack(x, config.but(steps=steps), seeds=range(n_fits))
+            start, watch = (_timed(x, config.but(steps=count), n_fits) for count in (1, steps))
         rounds, per_round = config.but(steps=steps).rounds_for(n)
-        first = config.but(steps=1).rounds_for(n)[1]
-        done = rounds * per_round - first
+        done = rounds * per_round
+        if rounds > 1:  # what comes before the first step is in both
+            watch, done = watch - start, done - per_round
         sgemm = material.gflops()
-    seconds = max(0.0, watch.wall - start.wall) / done if done > 0 else watch.wall / (rounds * per_round)
-    operations = 10 * config.batch_size * wide
     return {
-        "n_codes": fits[0].encoder.shape[0],
-        "step_seconds": seconds,
-        "start_seconds": max(0.0, start.wall - seconds * first),
+        "n_codes": config.codes_for(n_neurons),
+        "step_seconds": watch / done,
+        "start_seconds": max(0.0, start - watch / done * per_round),
         "memory_mib": peak.mib,
-        "gflops": operations / seconds / 1e9 if seconds else float("nan"),
+        "gflops": 10 * config.batch_size * wide / (watch / done) / 1e9,
         "sgemm": sgemm,
     }
+
+
+def _timed(x, config, n_fits):
+    with material.Watch() as watch:
+        sae.fit_stack(x, config, seeds=range(n_fits))
+    return watch.cpu if torch.get_num_threads() == 1 else watch.wall
 
 
 class _Peak:
