@@ -10,7 +10,7 @@ TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
 .NOTPARALLEL:
-.PHONY: help env book site chapters chapter full serve test quick-test format lint lock clean
+.PHONY: help env book site chapters chapter full serve test benchmark quick-test format lint lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ chapter: $(READY)  ## one chapter with parameters: make chapter NAME=02_toy_mode
 
 full: $(READY)  ## one chapter at full scale: make full NAME=02_toy_models (rows go to book/results, resumes)
 	@$(BIN)/python -m book.run full "$(NAME)" $(ARGS)
+
+benchmark: $(READY)  ## speed beside the peers: make benchmark ARGS="--peer CHECKOUT --out FOLDER"; ARGS="--size small" for seconds
+	@$(BIN)/python -m benchmarks compare $(ARGS)
 
 serve: $(READY)  ## serve the built site on http://localhost:8000
 	@test -f _build/html/index.html || { echo "there is no site yet: make book"; exit 1; }

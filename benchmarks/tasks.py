@@ -51,7 +51,7 @@ def fit(*, set, peer, seed, threads=1, n=10_000, epochs=800):
             fitted = sae.fit(x, config.but(epochs=epochs), seed=seed)
         peer_loss, peer_features = material.judge(x, weights, l1, unit)
         our_loss, our_features = material.judge(x, _weights(fitted), l1, unit)
-        per_epoch = -(-n // config.batch_size)
+        per_epoch = -(-len(x) // config.batch_size)
         our_steps = len(fitted.history) * min(per_epoch, 100)
         with Watch() as step:
             sae.fit(x, (PUBLISHED if tied else UNTIED).but(epochs=10, patience=None, tolerance=None), seed=seed)

@@ -1,0 +1,81 @@
+"""The comparison at a small size: fails on being wrong, never on being slow."""
+
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+from benchmarks import costs, material, peers, tasks
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return command.main(["compare", "--size", "small"])
+
+
+def test_both_sides_find_the_same(tables):
+    row = tables["fit"].iloc[0]
+    assert row.peer == "plain"
+    assert row.loss_ratio < 1.05, "ours must not end at a higher loss"
+    assert row.our_loss > 0
+    assert 0.3 < row.features_ratio < 1.5
+    assert tables["toys"].features_ratio.iloc[0] == pytest.approx(1, abs=0.25)
+
+
+def test_the_same_steps_give_the_same_loss():
+    """PUBLISHED is the plain recipe: after as many epochs, on other draws, the same loss and F."""
+    x = material.activations("digits", 1_000)
+    found = []
+    for seed in (1, 2, 3):
+        weights, steps = peers.fit("plain", x, seed=seed, epochs=200)
+        ours = tasks.sae.fit(x, tasks.PUBLISHED.but(epochs=200), seed=seed)
+        assert steps % 8 == 0
+        found.append([*material.judge(x, weights, 0.1, "mean"), *material.judge(x, tasks._weights(ours), 0.1, "mean")])
+    loss, features, our_loss, our_features = torch.tensor(found).mean(0).tolist()
+    assert our_loss == pytest.approx(loss, rel=0.03)
+    assert our_features == pytest.approx(features, rel=0.1)
+
+
+def test_loss_and_features_are_judged_by_hand():
+    """x = (2, 0), (0, 2); identity with codes (2, 0), (0, 2) and decoder rows of length 1 and 3."""
+    x = 2 * torch.eye(2)
+    weights = {
+        "encoder": torch.eye(2),
+        "encoder_bias": torch.zeros(2),
+        "decoder": torch.tensor([[1.0, 0], [0, 3]]),
+        "decoder_bias": torch.zeros(2),
+    }
+    error = (6 - 2) ** 2
+    assert material.judge(x, weights, 0.1, "mean") == (pytest.approx(error / 4 + 0.1 * 4 / 4), pytest.approx(2))
+    assert material.judge(x, weights, 0.1, "sum")[0] == pytest.approx((error + 0.1 * (2 + 2 * 3)) / 2)
+
+
+def test_a_shifted_bias_is_the_same_autoencoder():
+    """Peers subtract the decoder's bias before encoding."""
+    generator = torch.Generator().manual_seed(0)
+    W, V = torch.randn(6, 3, generator=generator), torch.randn(6, 3, generator=generator)
+    b, c, x = (torch.randn(n, generator=generator) for n in (6, 3, 3))
+    weights = peers._untied(W, b, V, c)
+    torch.testing.assert_close(weights["encoder"] @ x + weights["encoder_bias"], W @ (x - c) + b)
+
+
+def test_a_cost_is_a_time_and_a_memory():
+    row = costs.cost(n=3_000, n_neurons=64, expansion=4, n_fits=2, products="float32", threads=1)
+    assert row["n_codes"] == 256
+    assert row["step_seconds"] > 0
+    weights = 2 * 64 * 256 * 4 / 2**20
+    assert row["memory_mib"] > 4 * weights, "weights, gradient and two moments at least"
+    assert row["gflops"] < 20 * row["sgemm"]
+
+
+def test_a_missing_peer_is_named(monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="no checkout of the paper's code: --peer must name a folder"):
+        command.main(["compare", "--size", "small", "--peer", str(tmp_path)])
+    monkeypatch.delenv("SUPERPOS_PEER", raising=False)
+    monkeypatch.setattr(command, "small_grid", lambda: {"fit": [{"set": "digits", "peer": "paper", "seed": 1}]})
+    assert command.main(["compare", "--size", "small"]) == {}
+    assert "skipped 1 runs, without paper" in capsys.readouterr().out
+
+
+def test_an_unknown_set_is_named():
+    with pytest.raises(ValueError, match="unknown set 'lenet'; expected one of planted, mlp"):
+        material.activations("lenet")
