@@ -22,7 +22,8 @@ SEEDS = [31, 32, 33]
 def full_grid():
     """task: its runs, at full size. Tasks whose peer is missing are left out by `compare`, which says so."""
     fits = sweep.expand(set=FIT_SETS, peer="paper", seed=SEEDS)
-    fits += sweep.expand(set=["mlp", "cnn"], peer=["plain", "sae_lens", "dictionary_learning"], seed=SEEDS)
+    fits += sweep.expand(set="mlp", peer="plain", seed=SEEDS)
+    fits += sweep.expand(set=["mlp fashion", "cnn fashion"], peer=["sae_lens", "dictionary_learning"], seed=SEEDS)
     return {
         "fit": fits,
         "whole": sweep.expand(config=["published_fast", "protocol"], seed=SEEDS),

@@ -35,7 +35,8 @@ def fit(*, set, peer, seed, threads=1, n=10_000, epochs=800):
     """An SAE of 4 N codes to n rows of a set. → row with both losses and both F, read by the same lines
 
     Against the paper's recipe (paper, plain): ours is PUBLISHED_FAST, and `step_ratio` compares the cost of a step
-    under PUBLISHED, where both do the same steps. Against the untied peers: ours is UNTIED, at the same λ.
+    under PUBLISHED (ten epochs), where both do the same steps in float32. Against the untied peers:
+    ours is UNTIED, at the same λ.
     sgemm: 10⁹ operations a second of this machine's float32 products; reached: the share of it that our fit makes,
     counting ten operations for each weight and row.
     """
@@ -44,7 +45,10 @@ def fit(*, set, peer, seed, threads=1, n=10_000, epochs=800):
     unit, l1 = ("mean", 0.1) if tied else ("sum", 0.025)
     with material.threads(threads):
         x = material.activations(set, n)
-        sae.fit(x, config.but(tolerance=None, epochs=1))  # what torch does at a first call is no part of either side
+        # imports, and what torch does at a first call, are no part of either side
+        sae.fit(x[:512], config.but(tolerance=None, epochs=1))
+        with peers.quiet():
+            peers.fit(peer, x[:512], seed=seed, epochs=1, steps=2, l1=l1)
         with Watch() as theirs, peers.quiet():
             weights, steps = peers.fit(peer, x, seed=seed, epochs=epochs, l1=l1)
         with Watch() as ours:
@@ -53,8 +57,9 @@ def fit(*, set, peer, seed, threads=1, n=10_000, epochs=800):
         our_loss, our_features = material.judge(x, _weights(fitted), l1, unit)
         per_epoch = -(-len(x) // config.batch_size)
         our_steps = len(fitted.history) * min(per_epoch, 100)
+        same = PUBLISHED if tied else UNTIED.but(products="float32")
         with Watch() as step:
-            sae.fit(x, (PUBLISHED if tied else UNTIED).but(epochs=10, patience=None, tolerance=None), seed=seed)
+            sae.fit(x, same.but(epochs=10, patience=None, tolerance=None), seed=seed)
         sgemm, reached = _rate(x, config, seed)
     return _row(
         theirs,
@@ -127,7 +132,11 @@ def _network(name, n):
 
 
 def whole(*, config, threads=2, n=10_000, seed=0):
-    """The whole measurement of a CNN's three layers: reading, fits, and (ours alone) quality and baselines."""
+    """The whole measurement of a CNN's three layers.
+
+    Both fit 10,000 rows a layer. The peer's convolution rows are the first positions, and it then encodes every
+    position; ours are drawn over all images, and ours also makes the SAE's quality and the baselines.
+    """
     configs = {"published_fast": PUBLISHED_FAST, "protocol": sae.PROTOCOL}
     with material.threads(threads):
         model, images = material.classifier("mnist", "cnn")
@@ -175,6 +184,9 @@ def pgd_epoch(*, network, products, threads=1, n=12_665, steps=40):
         with Watch() as theirs, peers.quiet():
             loss = torch.nn.BCEWithLogitsLoss()
             their_training.train_epoch(model, loader, optimizer, loss, 0.1, config)
+        training.train(
+            networks.build(network, shape, 1), images.take(32, 0), epochs=1, epsilon=0.1, attack={"steps": 2}
+        )
         mine = networks.build(network, shape, 1, width=width, seed=material.NETWORK_SEED)
         recipe = {"epochs": 1, "lr": 0.01, "weight_decay": 1e-4, "batch_size": 256, "optimizer": "sgd"}
         attack = {"steps": steps, "step_size": 0.01, "products": products}
@@ -200,13 +212,16 @@ def _robust(model, images, steps, products):
 def toys(*, n_models, n_peer, threads=1, toy_steps=5_000, n=10_000, seed=material.NETWORK_SEED):
     """Toy models with an SAE each, in seconds a model: ours stacked, the peer's one by one (toys plain, SAE the paper's).
 
-    features_ratio: mean F of ours (PUBLISHED, the same recipe) over the peer's, on the peer's models.
+    features_ratio: mean F of ours (PUBLISHED, the same recipe) over the peer's, at the same sparsities, each on its own
+    models.
     """
     peer = "paper" if peers.available("paper") else "plain"
     with material.threads(threads):
         sparsity = toy.sparsities(n_models)[:: max(1, n_models // n_peer)][:n_peer]
         seeds = range(n_peer)
         theirs_features = []
+        toy.toy_run(config="published", spacing="log", n_models=2, seed=seed + 1, toy_steps=20, n=256)
+        _plain_toy(0.5, 0, 20)
         with Watch() as theirs, peers.quiet():
             for s, k in zip(sparsity, seeds, strict=True):
                 W = _plain_toy(float(s), k, toy_steps)

@@ -3,8 +3,8 @@
 Shapes: (B, N) is taken as it is; (B, T, N), a sequence, gives a row a token; (B, C, H, W), a feature map, gives
 a row a position with N = C. Rows are drawn at random over samples *and* positions. Padding is never a row.
 
-Rows beyond `IN_MEMORY` bytes lie in a memory-mapped temporary file, on the disk that TMPDIR names, in the order in
-which they were read; the file has no name and goes with the tensor.
+On a processor, rows beyond `IN_MEMORY` bytes lie in a memory-mapped temporary file, on the disk that TMPDIR names, in
+the order in which they were read; the file has no name and goes with the tensor.
 """
 
 import tempfile
@@ -78,7 +78,7 @@ def read_activations(model, data, layers, *, n_samples=10_000, seed=0, batch_siz
         reservoirs = {name: _Reservoir(n_samples, seed) for name in layers}
         for batch in progress(source, desc="activations", total=source.n_batches):
             batch = batch.to(device)
-            _forward(wrapped, batch, order, lambda name, output, batch=batch: reservoirs[name].add(output, batch))
+            _forward(wrapped, batch, order, lambda name, output, batch=batch: reservoirs[name].add(output, batch, name))
     return {name: reservoirs[name].rows() for name in layers}
 
 
@@ -245,16 +245,20 @@ def _check_shape(output, batch, name):
 
 
 def _allocate(n, n_neurons, device):
-    """An empty float32 tensor (n, N): on the device, or in a mapped file where it is larger than IN_MEMORY."""
-    if 4 * n * n_neurons <= IN_MEMORY:
+    """An empty float32 tensor (n, N): on the device, or, on the processor and past IN_MEMORY, in a mapped file."""
+    if not _in_file(n, n_neurons, device):
         return torch.empty(n, n_neurons, device=device)
     with tempfile.TemporaryFile() as file:  # the mapping outlives it
         return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(n, n_neurons)))
 
 
+def _in_file(n, n_neurons, device):
+    return torch.device(device).type == "cpu" and 4 * n * n_neurons > IN_MEMORY
+
+
 def _rows_at(x, index):
-    """Rows of x (n, N) by index (m,), copied piece by piece where they lie in a file."""
-    if 4 * len(index) * x.shape[1] <= IN_MEMORY:
+    """Rows of x (n, N) by index (m,), copied piece by piece where they go to a file."""
+    if not _in_file(len(index), x.shape[1], x.device):
         return x[index.to(x.device)]
     picked = _allocate(len(index), x.shape[1], x.device)
     for start in range(0, len(index), PIECE):
@@ -270,8 +274,9 @@ class _Reservoir:
         self.keys, self.sample = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.long)
         self.x = None
 
-    def add(self, output, batch):
-        """Offer all rows of a layer's output for a batch; only those that stay are copied."""
+    def add(self, output, batch, name):
+        """Offer all rows of a layer's output for a batch; only those that stay are copied. ValueError for a shape."""
+        _check_shape(output, batch, name)
         output = output.movedim(1, -1) if output.ndim >= 4 else output
         shape = output.shape[:-1]
         rows = torch.arange(shape.numel())
@@ -282,12 +287,20 @@ class _Reservoir:
             below = keys < self.keys.max()
             rows, keys = rows[below], keys[below]
         slots, chosen = self._slots(keys)
-        if self.x is None:
-            self.x = _allocate(self.n, output.shape[-1], output.device)
+        self._make_room(output.shape[-1], output.device)
         rows = rows[chosen]
         picked = output[torch.unravel_index(rows.to(output.device), shape)]
         self.x[slots.to(self.x.device)] = picked.to(self.x)
         self.sample[slots] = batch.index[torch.unravel_index(rows, shape)[0]]
+
+    def _make_room(self, n_neurons, device):
+        """Room for all rows held, twice as much each time it runs out; never for more than n."""
+        have, need = 0 if self.x is None else len(self.x), len(self.keys)
+        if need > have:
+            held, self.x = self.x, _allocate(min(self.n, max(need, 2 * have)), n_neurons, device)
+            for start in range(0, have, PIECE):
+                rows = slice(start, min(have, start + PIECE))
+                self.x[rows] = held[rows]
 
     def _slots(self, keys):
         """Which of the new keys stay, and the slots that they take: free ones, then those of rows that go."""
@@ -310,7 +323,7 @@ class _Reservoir:
 
     def rows(self):
         """The rows that stayed: in random order, or, where they lie in a file, in the order of their slots."""
-        if 4 * self.x.numel() > IN_MEMORY:
+        if _in_file(*self.x.shape, self.x.device):
             return Rows(self.x[: len(self.keys)], self.sample)
         order = self.keys.argsort()
         return Rows(self.x[order.to(self.x.device)], self.sample[order])

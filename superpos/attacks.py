@@ -29,7 +29,8 @@ def fgsm(model, x, labels, epsilon):
 def pgd(model, x, labels, epsilon, *, steps=40, step_size=0.01, random_start=True, seed=0, products="float32"):
     """Projected gradient ascent on the loss of images x (B, C, H, W) in [0, 1]. → attacked images, detached
 
-    labels (B,) as `classification_loss` takes them. `seed` draws the start. The model is run in the mode that it is in.
+    labels (B,) as `classification_loss` takes them. `seed` draws the start. The model is run in the mode that it is in
+    (in training mode, batch normalisation counts the attack's passes).
     products: "float32", or "bfloat16" for products that a processor with bfloat16 makes three times as fast; signs
     of small gradients then differ, the strength of the attack does not (docs: What it costs).
     epsilon = 0 gives x itself. Raises ValueError for values out of range, and for images outside [0, 1].
@@ -67,5 +68,7 @@ def _check(x, epsilon, steps, step_size, products):
     ):
         if not right:
             raise ValueError(f"{name} must be {expected}, got {value!r}")
+    if not len(x):
+        raise ValueError("there is no image to attack: the batch is empty")
     if not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(f"images must lie in [0, 1], got values from {x.min():g} to {x.max():g}")

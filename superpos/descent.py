@@ -3,12 +3,13 @@
 What it computes is the loss that `sae` states. What makes it cheap, and why the result stays the same:
 
     gradients by hand   five matrix products a step, into buffers that are reused; checked against autograd
-    silent codes        a code that no row has moved for `SILENT` steps has no gradient and no momentum left, so it
-                        stays as it is: it leaves the products, and comes back into the dictionary at the end
+    silent codes        a code that no row has moved for `SILENT` steps, and for long enough to have met every row,
+                        has no gradient and no momentum left, so it stays as it is: it leaves the products, and
+                        comes back into the dictionary at the end
     bfloat16 products   where the configuration asks for them; weights and Adam's moments stay float32
     the mean's axis     Adam scales each coordinate by itself. Activations after a ReLU share a large mean, which
                         spreads over all neurons and hides the rest. Reflected so that the mean lies along one axis,
-                        the same loss (it does not change under rotations) falls in a quarter of the steps.
+                        the same loss (it does not change under rotations) falls sooner.
 """
 
 import ctypes
@@ -30,7 +31,7 @@ SETTLED, WINDOW = 3_200, 800  # steps before the first, and between two, looks o
 
 def parts(x):
     """x (n, N) in parts of at most a million values."""
-    return x.split(max(1, 2**20 // x.shape[1]))
+    return x.split(max(1, 2**20 // max(1, x.shape[1])))
 
 
 def reflect(x, axis):
@@ -72,12 +73,18 @@ class Batches:
         self.per_epoch = math.ceil(x.shape[1] / batch_size)
         self.prepared = self.x.numel() * self.x.element_size() <= IN_MEMORY
         if self.prepared:
-            sets = zip(self.x, self.scales, self.axes, strict=True)
-            self.x = torch.stack([self._prepare(*one) for one in sets])
+            self.x = self._prepare_all()
         else:
             for rows in self.x:
                 _expect_random_reads(rows)
         self.pending = iter(())
+
+    def _prepare_all(self):
+        prepared = torch.empty(self.x.shape, dtype=self.dtype, device=self.x.device)
+        for x, scale, axis, out in zip(self.x, self.scales, self.axes, prepared, strict=True):
+            for rows, place in zip(parts(x), parts(out), strict=True):
+                place.copy_(self._prepare(rows, scale, axis))
+        return prepared
 
     def _prepare(self, x, scale, axis):
         return reflect(x / scale, axis).to(self.dtype)
@@ -153,7 +160,6 @@ class _Buffers:
         self.g, self.z = self.codes[:, :n_rows], self.codes[:, n_rows:]
         self.before = torch.empty(n_fits, n_rows, n_codes, **like)
         self.half_l1 = (l1 / 2).to(**like)
-        self.encoder, self.decoder = (torch.empty(n_fits, n_codes, n_neurons, **like) for _ in range(2))
 
 
 @dataclass
@@ -226,16 +232,19 @@ class Stack:
     def _collect(self, at, factor):
         """Gradients of all parameters in float32, from the buffers of a step."""
 
-        def product(a, b, out):
+        def product(name, a, b):
+            if name not in self.buffers:
+                self.buffers[name] = torch.empty(self.parameters[name].shape, dtype=a.dtype, device=a.device)
+            out = self.buffers[name]
             return torch.baddbmm(out, a.mT, b, beta=0, alpha=factor, out=out).float()
 
         gradients = {"encoder_bias": at.g.sum(-2, keepdim=True).float().mul_(factor)}
         if self.config.decoder_bias:
             gradients["decoder_bias"] = at.r.sum(-2, keepdim=True).float().mul_(factor)
         if self.config.tied:
-            written = gradients["encoder"] = product(at.codes, at.rows, at.encoder)  # ∂zᵀ x + zᵀ r in one product
+            written = gradients["encoder"] = product("encoder", at.codes, at.rows)  # ∂zᵀ x + zᵀ r in one product
         else:
-            gradients["encoder"], written = product(at.g, at.x, at.encoder), product(at.z, at.r, at.decoder)
+            gradients["encoder"], written = product("encoder", at.g, at.x), product("decoder", at.z, at.r)
             gradients["decoder"] = written
         if self.config.unit_norm:
             decoder = self.parameters["encoder" if self.config.tied else "decoder"]
@@ -250,9 +259,12 @@ class Stack:
         return self.buffers[n_rows]
 
     def _drop_silent_codes(self):
-        """Leave out the codes that have been silent in all fits' turn, if they are at least a tenth."""
+        """Leave out the codes that are silent for good, if they are at least a tenth in every fit.
+
+        Any 2n − 1 successive rows of two shuffled epochs hold every row: only a code silent so long met them all.
+        """
         n_codes = self.silent.shape[1]
-        awake = (self.silent < SILENT).sum(1)
+        awake = (self.silent < max(SILENT, 2 * self.batches.per_epoch)).sum(1)
         n_kept = min(n_codes, math.ceil(max(1, int(awake.max())) / 16) * 16)
         if n_kept > 0.9 * n_codes:
             return
@@ -314,7 +326,7 @@ class Watch:
     def __init__(self, config, n_rounds, steps_per_round):
         self.config, self.n_rounds, self.per_round = config, n_rounds, steps_per_round
         self.history, self.best, self.why = [], 0, f"{n_rounds} rounds done"
-        self.end = n_rounds
+        self.end, self.settled = n_rounds, config.tolerance is None
 
     def rate(self):
         """Step size of the next round: constant, then linear to zero over the last `decay` share."""
@@ -329,7 +341,7 @@ class Watch:
         if loss < self.history[self.best]:
             self.best = len(self.history) - 1
         if self.config.patience is not None and len(self.history) - 1 - self.best >= self.config.patience:
-            return f"no better loss for {self.config.patience} rounds"
+            return f"no better loss for {self.config.patience} epochs"
         self._settle()
         return self.why if len(self.history) >= self.end else ""
 
@@ -338,10 +350,11 @@ class Watch:
         done = len(self.history)
         window = max(1, round(WINDOW / self.per_round))
         half = max(1, window // 2)
-        settled = done * self.per_round >= SETTLED and done >= window + half
-        if self.config.tolerance is None or self.end < self.n_rounds or not settled:
+        decaying = done > self.end * (1 - self.config.decay)
+        if self.settled or decaying or done * self.per_round < SETTLED or done < window + half:
             return
         now, then = (sum(losses) / half for losses in (self.history[-half:], self.history[-half - window : -window]))
         if now > then * (1 - self.config.tolerance):
+            self.settled = True
             self.end = min(self.n_rounds, math.ceil(done / (1 - self.config.decay)))
             self.why = f"settled within {self.config.tolerance:g} after {done} rounds"

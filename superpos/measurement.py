@@ -28,7 +28,8 @@ def measure(model, data, layers, *, sae=None, n_samples=10_000, seeds=(0,), devi
     Columns: layer, n_neurons (N), n_codes (D), effective_features (F), psi (F/N), hill_0 and hill_2 (Hill numbers
     beside F, of order 1), seed, fvu (share of variance left unexplained), l0 (mean active codes a row), dead
     (share of codes never active on the rows read), effective_rank, participation_ratio, intrinsic_dimension
-    (TwoNN), n_fitted and n_read (rows), epochs and stopped (how the fit ended).
+    (TwoNN), n_fitted and n_read (rows), epochs (rounds, where those are shorter: see Config) and stopped (how the
+    fit ended).
     A dictionary whose codes are all dead gives F = NaN and a warning that names the layer.
     Raises ValueError before any fit for an unknown layer, and for activations that are NaN, constant or too few.
     """
@@ -164,7 +165,8 @@ def _check_values(x, label):
 def _baselines(x, label):
     """The measures that need no SAE, on at most BASELINE_ROWS rows, evenly spaced."""
     _check_values(x, label)
-    x = x[torch.linspace(0, len(x) - 1, min(len(x), BASELINE_ROWS)).long()].double()
+    n_rows = min(len(x), BASELINE_ROWS)
+    x = x[torch.arange(n_rows, device=x.device) * len(x) // n_rows].double()
     try:
         dimension = metrics.two_nn(x)
     except ValueError:  # too few different rows to speak of a dimension

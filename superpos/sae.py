@@ -44,11 +44,11 @@ class Config:
     that the mean activation lies along one axis (the loss is the same, the way down is shorter; "neurons": as they are).
     `products` "bfloat16": matrix products in bfloat16, weights and moments in float32; "auto": so where the device
     multiplies bfloat16 natively and the dictionary holds at least 32,768 weights.
-    Stopping: the loss is looked at every round, which is an epoch, or 100 steps where an epoch is longer. Training ends
-    after `epochs` (where `steps` is given: after as many whole rounds as hold that many batches); or once a round's mean
-    loss has not improved for `patience` rounds (None: never so); or, with a `tolerance`, when the mean loss of 400 steps
-    is less than that share below the one 800 steps earlier, never before step 3,200: then the decay begins, and is as
-    long as makes it the last `decay` share. The last weights are kept.
+    Stopping: the loss is looked at every round, which is an epoch (without `patience`: at most 100 steps of it).
+    Training ends after `epochs` (where `steps` is given: after as many whole rounds as hold that many batches); or once
+    an epoch's mean loss has not improved for `patience` epochs (None: never so); or, with a `tolerance`, when the mean
+    loss of 400 steps is less than that share below the one 800 steps earlier, never before step 3,200: then the decay
+    begins, and is as long as makes it the last `decay` share. The last weights are kept.
     Reading: `held_out` is the share of samples that `measure` keeps for reading (0: read the rows fitted).
     """
 
@@ -109,7 +109,7 @@ class Config:
     def rounds_for(self, n_rows):
         """Rounds of the longest training on n rows, and steps in a round. → (int, int)"""
         per_epoch = math.ceil(n_rows / self.batch_size)
-        per_round = min(per_epoch, descent.ROUND)
+        per_round = per_epoch if self.patience else min(per_epoch, descent.ROUND)
         return math.ceil((self.steps or self.epochs * per_epoch) / per_round), per_round
 
     def dtype_for(self, n_neurons, device):
@@ -201,7 +201,7 @@ def _multiplies_bfloat16(device):
     """True where the device has instructions for products of bfloat16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 def _initial_weights(config, n_codes, n_neurons, generator):

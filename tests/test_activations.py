@@ -173,6 +173,31 @@ def test_rows_in_a_file_are_the_rows_in_memory(monkeypatch):
             assert sorted(one.tolist()) == sorted(other.tolist())
 
 
+def test_a_layer_that_gives_one_row_for_every_batch_is_named():
+    """With one sample it looks like any other: the position embedding of a language model does this."""
+
+    class Positions(nn.Module):
+        def forward(self, x):
+            return torch.zeros(1, 3, 4)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.positions = Positions()
+
+        def forward(self, x):
+            return x[:, None] + self.positions(x)
+
+    with pytest.raises(Exception, match=r"gave shape \(1, 3, 4\) for 16 samples"):
+        read_activations(Model(), torch.randn(50, 4), "positions", batch_size=16)
+
+
+def test_more_rows_asked_for_than_there_are():
+    rows = read_activations(nn.Sequential(nn.Identity()), torch.randn(30, 4), "0", n_samples=10**12, batch_size=7)["0"]
+    assert rows.x.shape == (30, 4)
+    assert rows.sample.sort().values.tolist() == list(range(30))
+
+
 def test_a_large_measurement_stays_small_in_memory():
     """200,000 rows of 256 neurons are 195 MiB; past a limit of 16 MiB they must not be held."""
     code = """

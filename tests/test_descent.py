@@ -164,9 +164,25 @@ def test_leaving_silent_codes_out_changes_nothing(config, monkeypatch):
         torch.testing.assert_close(a.dictionary, b.dictionary, rtol=1e-3, atol=1e-3)
 
 
-def test_topk_keeps_all_codes(monkeypatch):
-    net = fit(data(1000), Config(activation="topk", k=1, n_codes=96, loss="mse", epochs=60, patience=None), seed=0)
-    assert net.encoder.shape == (96, 6)
+def test_topk_keeps_all_codes():
+    """A code that is never among the largest has no gradient either, but may be among them when others shrink."""
+    stack = started(data(1000), Config(activation="topk", k=1, n_codes=96, loss="mse"))
+    for _ in range(60):
+        stack.round(8, [1e-3])
+    assert (stack.silent > descent.SILENT).any()
+    assert stack.parameters["encoder"].shape[1] == 96
+
+
+@pytest.mark.parametrize(("n", "batch_size", "least"), [(1_000, 128, 200), (30_000, 128, 470), (1_000, 4, 500)])
+def test_a_code_leaves_only_when_every_row_was_met(n, batch_size, least):
+    """Two successive epochs hold every row within twice their steps less one; 200 steps are for Adam's momentum."""
+    stack = started(data(n), PUBLISHED.but(n_codes=96, batch_size=batch_size))
+    stack.silent[:, :40] = least - 1
+    stack._drop_silent_codes()
+    assert stack.parameters["encoder"].shape[1] == 96
+    stack.silent[:, :40] = least
+    stack._drop_silent_codes()
+    assert stack.parameters["encoder"].shape[1] == 64, "56 awake, to the next multiple of 16"
 
 
 @pytest.mark.parametrize("axes", ["neurons", "mean"])
@@ -193,8 +209,10 @@ def test_fits_that_stop_inside_an_epoch_leave_the_others_alone(monkeypatch):
     """Rounds shorter than an epoch, data sets of their own, and a stack made smaller on the way."""
     monkeypatch.setattr(descent, "ROUND", 3)
     monkeypatch.setattr(descent, "PIECE", 2)
+    monkeypatch.setattr(descent, "SETTLED", 30)
+    monkeypatch.setattr(descent, "WINDOW", 12)
     x = torch.stack([data(1000, seed=s) for s in range(4)])
-    config = PUBLISHED.but(epochs=9, lr=0.03, patience=2)
+    config = PUBLISHED.but(epochs=20, patience=None, tolerance=0.05, decay=0.3)
     together = fit_stack(x, config, seeds=range(4))
     assert len({len(net.history) for net in together}) > 1
     for seed in range(4):
@@ -229,6 +247,15 @@ def test_the_tolerance_rule_by_hand():
     assert seen[: settled + 1] == [1] * (settled + 1)
     assert seen[-1] == pytest.approx(1 / (0.2 * len(seen)), abs=0.01)
     assert "settled" not in rates(config, losses[:30], 500, 100)[1].why
+
+
+def test_a_fit_that_settles_late_keeps_its_word():
+    """Once the decay has begun, a flat loss is no news."""
+    seen, watch = rates(
+        Config(tolerance=0.02, decay=0.5, lr=1.0, patience=None), [0.9**i for i in range(45)] + [0.9**45] * 35, 80, 100
+    )
+    assert len(seen) == 80
+    assert watch.why == "80 rounds done"
 
 
 def test_a_fit_that_never_settles_ends_with_its_rounds():

@@ -82,7 +82,7 @@ def test_seeds_decide_and_the_global_state_is_left_alone():
 def test_stopping_rule_of_the_published_recipe():
     net = fit(data(200), PUBLISHED.but(epochs=400, lr=0.05, patience=3))
     best = min(range(len(net.history)), key=net.history.__getitem__)
-    assert net.stopped == "no better loss for 3 rounds"
+    assert net.stopped == "no better loss for 3 epochs"
     assert len(net.history) - 1 - best == 3
 
 
@@ -90,7 +90,7 @@ def test_steps_count_batches():
     assert len(fit(data(400), PROTOCOL.but(steps=10)).history) == 3  # 4 batches an epoch
     assert PROTOCOL.rounds_for(10_000) == (127, 79)
     assert PROTOCOL.rounds_for(2_000_000) == (100, 100), "a long epoch is cut into rounds of 100 steps"
-    assert PUBLISHED.rounds_for(256_000) == (800 * 20, 100)
+    assert PUBLISHED.rounds_for(256_000) == (800, 2000), "patience counts epochs"
 
 
 def test_protocol_does_not_see_the_unit_of_x():

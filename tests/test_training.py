@@ -79,3 +79,28 @@ def test_one_logit_is_a_binary_classifier():
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(ValueError, match="optimizer must be one of adam, sgd, got 'lion'"):
         run(optimizer="lion")
+
+
+def test_labels_beyond_one_are_named_for_one_logit():
+    train, _ = data.load("digits")
+    with pytest.raises(ValueError, match="one logit takes the labels 0 and 1, got 9"):
+        training.train(networks.build("mlp", train.shape, 1, width=4), train, epochs=1, batch_size=500)
+
+
+def test_a_network_that_views_its_convolutions_is_trained_too():
+    """Another layout in memory would make `view` fail; only networks that say so get it."""
+
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.out = torch.nn.Conv2d(1, 2, 3), torch.nn.Linear(72, 10)
+
+        def forward(self, x):
+            return self.out(self.conv(x).view(len(x), -1))
+
+    training.train(Own(), data.load("digits")[0].take(64, 0), epochs=1)
+
+
+def test_a_seed_among_the_attacks_options_is_named():
+    with pytest.raises(ValueError, match="starts follow from the seed of the training; drop seed=3"):
+        run(epsilon=0.1, attack={"seed": 3})
