@@ -68,7 +68,7 @@ pd.options.display.float_format = "{:.2f}".format
 # | what | why the result is the same |
 # |---|---|
 # | gradients by hand, in buffers that are reused; Adam in one fused call | step by step equal to autograd (a test, relative $10^{-5}$ over 100 steps) |
-# | codes that have been silent for 200 steps leave the products | no gradient, and Adam's momentum has fallen to $0.9^{200}$: they cannot come back; they keep their weights in the result |
+# | codes silent on every row, and for 200 steps, leave the products | no gradient, and Adam's momentum has fallen to $0.9^{200}$: nothing moves them any more; they keep their weights in the result |
 # | products in bfloat16 where the processor has them and the layer is wide | weights and moments stay float32; loss within 1% (a test, and below) |
 # | **Adam on the mean's own axis** | the loss does not change under rotations; see below |
 # | a decaying step size, begun when the loss settles | a different way down: its end is compared below |
@@ -92,13 +92,13 @@ pd.options.display.float_format = "{:.2f}".format
 # %%
 runs = sweep.expand(set="digits", peer="plain", seed=[int(word) for word in seeds.split(",")], n=rows, epochs=epochs)
 here = sweep.run(tasks.fit, runs, n_jobs=1)
-print("ours does not end at a higher loss:", bool((here.loss_ratio < 1.02).all()))
+print("ours does not end at a loss higher by more than 1%:", bool(here.our_loss.mean() < 1.01 * here.peer_loss.mean()))
 
 # %% tags=["nbval-ignore-output"]
 here[["peer_cpu", "our_cpu", "cpu_ratio", "step_ratio", "loss_ratio", "features_ratio", "peer_steps", "our_steps"]]
 
 # %% [markdown]
-# The same loss from both starts of the optimiser, and from both kinds of coordinates, as training goes on:
+# One seed and one start, in both kinds of coordinates, as training goes on:
 
 # %%
 x = planted(rows, 16, 24, 3, seed=10**9 + 5).relu() + 0.3
@@ -113,10 +113,7 @@ histories = pd.concat(
     for way, config in ways.items()
 )
 last = histories.groupby("way", sort=False).loss.last()
-print(
-    "lowest loss at the end: mean's axis:",
-    bool(last.iloc[3] < last.iloc[0]) and bool(last.iloc[3] < last.iloc[1] * 1.01),
-)
+print("lowest loss at the end:", last.idxmin())
 
 # %% mystnb={"figure": {"caption": "Mean training loss by epoch of one SAE, on activations with a shared mean: four ways down the same loss, one seed. The faster way reaches early what the published one reaches late.", "name": "fig-cost-descent"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
@@ -155,16 +152,20 @@ mean
 # that the products of our fit make; above 1 they are made in bfloat16.
 
 
+# The three sets that the claim names come first; the others were run to see where it stops. `lowest` is the smallest
+# ratio of the three seeds, `bound on F` the wider of 2% and the range of the peer's $F$ over its seeds.
+
+
 # %%
 def spread(values):
     return (values.max() - values.min()) / values.mean()
 
 
-targets = {"mlp": 5, "cnn": 10, "planted": 4}
-groups = paper[paper.set.isin(targets)].groupby("set", sort=False)
+targets = pd.Series({"mlp": 5, "cnn": 10, "planted": 4})
+groups = paper.groupby("set", sort=False)
 judged = pd.DataFrame(
     {
-        "target": pd.Series(targets),
+        "claimed": targets,
         "ratio": groups.cpu_ratio.mean(),
         "lowest": groups.cpu_ratio.min(),
         "loss": groups.our_loss.mean() / groups.peer_loss.mean(),
@@ -172,10 +173,9 @@ judged = pd.DataFrame(
         "bound on F": groups.peer_features.apply(spread).clip(lower=0.02),
     }
 )
-judged["met"] = (
-    (judged.lowest >= judged.target) & (judged.loss <= 1.01) & ((judged.F - 1).abs() <= judged["bound on F"])
-)
-judged
+judged["same number"] = (judged.loss <= 1.01) & ((judged.F - 1).abs() <= judged["bound on F"])
+judged["claim holds"] = np.where(judged.claimed.isna(), "", (judged["same number"] & (judged.lowest >= judged.claimed)))
+judged.loc[[*targets.index, *judged.index.difference(targets.index)]].fillna({"claimed": 0}).astype({"claimed": int})
 
 # %% mystnb={"figure": {"caption": "Processor time of the paper's code over ours to the same loss, mean over three SAE seeds with 95% t interval; one thread each, in one process. At 1 they cost the same.", "name": "fig-cost-ratios"}} tags=["hide-input", "nbval-ignore-output"]
 charts.intervals(
@@ -194,7 +194,7 @@ charts.intervals(
 # %% [markdown]
 # Is it the same number? Loss and $F$ of both sides are read by the same lines of code.
 
-# %% mystnb={"figure": {"caption": "Loss and F of our fit over those of the paper's code, one dot a seed: on the line at 1 they agree. The last layer of the CNN, with many neurons that never fire, is where the two part.", "name": "fig-cost-agreement"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Loss and F of our fit over those of the paper's code, mean over three seeds with 95% t interval; on the line at 1 they agree.", "name": "fig-cost-agreement"}} tags=["hide-input", "nbval-ignore-output"]
 agreement = paper.melt(["set", "seed"], ["loss_ratio", "features_ratio"], "what", "ours / theirs")
 agreement["what"] = agreement.what.map({"loss_ratio": "loss", "features_ratio": "F"})
 charts.intervals(
@@ -211,9 +211,10 @@ charts.intervals(
 )
 
 # %% [markdown]
-# The other peers train an untied SAE by their own rules, 8,000 steps; ours is untied too, at the same λ. Their loss is
-# higher at that point and their $F$ far from ours: an SAE's loss does not fix its $F$, which is why every number of
-# this book names its protocol.
+# The other peers train an untied SAE by their own rules, 8,000 steps; ours is untied too, at the same λ, with a step
+# size chosen on the MNIST layers, so they are compared on the Fashion-MNIST ones. Where the losses are near each
+# other and the $F$ are not (`features_ratio`), the two dictionaries differ: an SAE's loss does not fix its $F$, which
+# is why every number of this book names its protocol. `plain` is the published recipe in plain PyTorch.
 
 # %%
 others = fits[fits.peer != "paper"]
@@ -236,8 +237,10 @@ def table(name, keys, *columns):
 table("whole", ["config"])
 
 # %% [markdown]
-# Three layers of a CNN on 10,000 MNIST images, two threads for both sides; ours includes the SAE's quality and the
-# baselines, which the peer does not compute. Reading activations alone, one thread:
+# Three layers of a CNN on 10,000 MNIST images, two threads for both sides, 10,000 rows fitted a layer. The two do not
+# do the same beside the fit: on convolutions the peer fits the first positions, of the first dozen images, and then
+# encodes every position of every image; ours draws its rows over all images and adds the SAE's quality and the
+# baselines. Reading activations alone, one thread:
 
 # %%
 table("extract", ["network"], "difference")
@@ -245,8 +248,9 @@ table("extract", ["network"], "difference")
 # %% [markdown]
 # One epoch of PGD-40 adversarial training on MNIST's 0 and 1, one thread. `difference` is the largest distance
 # between the two sides' attacks from one start, in pixel values; `our_robust` and `float_robust` the accuracy of one
-# network under attacks made with those products and with float32. In float32 the attack on the MLP is two matrix
-# products at the machine's full rate, so a ratio of two is all that leaving out the parameters' gradient can give.
+# network under attacks made with those products and with float32. In float32 the attack on the MLP is two products
+# with the first layer at the machine's full rate where the peer makes three: beyond 3/2, only the small operations
+# between them are left to save.
 
 # %%
 table("pgd_epoch", ["network", "products"], "difference", "our_robust", "float_robust")
@@ -303,7 +307,7 @@ charts.lines(
     description="Two lines, float32 and bfloat16: seconds of a training step against the number of neurons, both axes logarithmic.",
 )
 
-# %% mystnb={"figure": {"caption": "Peak memory of a fit beyond what the process held before, in MiB, along rows, neurons and codes (each alone, from 10,000 rows, 128 neurons, 512 codes). Past a gibibyte of rows the activations are read from a mapped file, which is not counted.", "name": "fig-cost-memory"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Peak memory of a fit beyond what the process held before, in MiB, along rows, neurons and codes (each alone, from 10,000 rows, 128 neurons, 512 codes). Past a gibibyte of rows the activations are read from a mapped file; none of these fits is that large.", "name": "fig-cost-memory"}} tags=["hide-input", "nbval-ignore-output"]
 memory = pd.concat(
     along(axis).assign(along=label, factor=lambda t, axis=axis: t[axis] / one[axis])
     for axis, label in (("n", "rows"), ("n_neurons", "neurons"), ("expansion", "codes"))
@@ -348,15 +352,26 @@ projection
 
 # %% [markdown]
 # The last line is `sweep.run(…, cluster="tcp://HOST:8786")`: fits are independent, so a Dask cluster divides the time
-# by its workers. Memory of such a fit: weights, two moments, gradient and a low-precision copy, 18 bytes a weight.
+# by its workers. Memory of such a fit, measured at 4,096 neurons:
+
+# %%
+weights = widest.n_codes * 4096
+print("bytes a weight:", (widest.memory_mib * 2**20 / weights).round().astype(int).to_dict())
+
+# %% [markdown]
+# The activations of these fits are counted in; of the rest, twelve bytes are the weights and Adam's two moments, and the
+# gradient, its buffer and the copies that a step makes take the others.
+#
+# Rows past a gibibyte are read from a mapped file: a whole `measure` of two million rows of 512 neurons ran under a
+# hard limit of 4 GiB (500 steps, 70 s on one core of this machine; `tests/test_activations.py` holds the small case).
 #
 # **Not measured: a GPU.** The stacked fits are written to run on one; no row here was made on one.
 #
 # ## Where it breaks
 #
-# - **The fast way is another way.** It ends at the same loss; where several dictionaries share a loss, it may find
-#   another. On layers with many silent neurons ({numref}`fig-cost-agreement`, `cnn fc1`) it parts from the
-#   published way by more than the seeds do. The comparison with the paper therefore uses `PUBLISHED` itself.
+# - **The fast way is another way.** Where several dictionaries have nearly one loss, it may find another than the
+#   published way does. {numref}`fig-cost-agreement` and the rows without a claim say where. A comparison with the
+#   paper's numbers therefore uses `PUBLISHED` itself.
 # - **bfloat16 rounds.** Where a reconstruction is better than about one part in a thousand, its error is the
 #   rounding's. `products="float32"` is the default of every protocol but `PUBLISHED_FAST`.
 # - **Times are of one machine.** Ratios of two programs in one run carry over; seconds do not.
