@@ -49,6 +49,7 @@ def _cost(*, n, n_neurons, expansion, n_fits, products, threads):
     config = PROTOCOL.but(expansion=float(expansion), products=products, decay=0.0)
     wide = n_neurons * n_neurons * expansion * n_fits
     descent.SILENT = 10**9  # no code leaves: the time is that of the whole dictionary
+    descent.ROUND = 10  # two fits that differ by whole rounds give the time of a step: rounds as short as may be
     per_round = config.but(steps=1).rounds_for(n)[1]
     steps = per_round + int(min(3_000, max(10, 2e8 / wide)))
     with material.threads(threads):

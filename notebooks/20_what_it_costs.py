@@ -269,6 +269,17 @@ costs = sweep.read(f"{committed}/costs.csv")
 one = {"n": 10_000, "n_neurons": 128, "expansion": 4, "n_fits": 1, "products": "float32", "threads": 1}
 
 
+costs.assign(milliseconds=1e3 * costs.step_seconds, of_sgemm=costs.gflops / costs.sgemm)[
+    ["n", "n_neurons", "n_codes", "n_fits", "products", "threads", "milliseconds", "memory_mib", "of_sgemm"]
+]
+
+# %% [markdown]
+# Milliseconds of a step on 128 rows under `PROTOCOL`, for all `n_fits` together; `memory_mib` is what the fit held at most,
+# its activations included; `of_sgemm` the share of the machine's float32 matrix rate. Time should not depend on the number
+# of rows, and grow with $N^2$ at $D = 4N$, with $D$ and with the number of fits:
+
+
+# %%
 def along(axis):
     """The rows in which only `axis` varies."""
     same = np.logical_and.reduce([costs[name] == value for name, value in one.items() if name != axis])
@@ -327,6 +338,9 @@ charts.lines(
 )
 
 # %% [markdown]
+# From a thousand neurons on, bfloat16 gains less: a step on 128 rows then spends most of its time moving weights and moments
+# through memory, and would pay that price less often with a larger batch.
+#
 # ## A projection
 #
 # A layer of a 7-billion-parameter language model has 4,096 neurons. Its SAE was timed here for some steps at $D = 4N$;
