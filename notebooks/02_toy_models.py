@@ -263,7 +263,7 @@ charts.lines(
     description="Two lines with bands: correlation with the truth against lambda, for both protocols.",
 )
 
-# %% mystnb={"figure": {"caption": "Stability against the bottleneck N at M = 20 features. The closer N comes to M, the less there is to compress, and the less the truth varies.", "name": "fig-toy-bottleneck"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Stability against the bottleneck N at M = 20 features. The closer N comes to M, the less there is to compress, and the less the truth varies; from N = M on every model holds all features alike, and r compares noise with noise.", "name": "fig-toy-bottleneck"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
     sweeps["n_neurons"].dropna(),
     "n_neurons",
