@@ -33,6 +33,9 @@ def full_grid():
             {"network": "cnn", "n": 10_000},
             {"network": "resnet18", "n": 1_000},
         ],
+        "way": sweep.expand(
+            set=["mlp", "cnn"], seed=SEEDS, axes=["neurons", "mean"], lr=[1e-3, 5e-3], decay=[0.0, 0.3]
+        ),
         "toys": [{"n_models": 100, "n_peer": 5}],
     }
 
@@ -46,7 +49,7 @@ def small_grid():
 
 def possible(task, run):
     """True if the peer of a run can run here."""
-    peer = run.get("peer", "plain" if task == "toys" else "paper")
+    peer = run.get("peer", "plain" if task in ("toys", "way") else "paper")
     return peers.available(peer)
 
 
@@ -69,8 +72,12 @@ def compare(options):
 
 
 def _print(task, table):
-    keys = [name for name in ("set", "peer", "network", "products", "config") if name in table]
-    shown = [name for name in table if name.endswith(("_ratio", "_cpu", "_wall")) or name in ("reached", "difference")]
+    keys = [name for name in ("set", "peer", "network", "axes", "lr", "decay", "products", "config") if name in table]
+    shown = [
+        name
+        for name in table
+        if name.endswith(("_ratio", "_cpu", "_wall")) or name in ("loss", "reached", "difference")
+    ]
     with pd.option_context("display.width", 200, "display.max_columns", 30, "display.precision", 3):
         print(f"\n{task}: means over {len(table)} runs")
         print(

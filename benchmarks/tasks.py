@@ -12,7 +12,7 @@ from superpos.activations import read_activations
 from superpos.measurement import measure
 from superpos.systems import toy
 
-__all__ = ["extract", "fit", "pgd_epoch", "toys", "whole"]
+__all__ = ["extract", "fit", "pgd_epoch", "toys", "way", "whole"]
 
 UNTIED = PUBLISHED_FAST.but(
     tied=False, decoder_bias=True, unit_norm=True, init="unit", loss="l1_sum", l1=0.025, lr=3e-3
@@ -100,6 +100,17 @@ def _rate(x, config, seed):
     rows = rounds * per_round * min(config.batch_size, len(x))
     operations = 10 * rows * x.shape[1] * config.codes_for(x.shape[1])
     return sgemm, operations / watch.wall / 1e9 / sgemm
+
+
+def way(*, set, seed, axes, lr, decay, epochs=100, n=10_000):
+    """One way down the published loss, for a fixed number of epochs on one thread. → row with loss, F and seconds"""
+    config = PUBLISHED_FAST.but(axes=axes, lr=lr, decay=decay, tolerance=None, epochs=epochs)
+    with material.threads(1):
+        x = material.activations(set, n)
+        with Watch() as watch:
+            fitted = sae.fit(x, config, seed=seed)
+        loss, features = material.judge(x, _weights(fitted), 0.1, "mean")
+    return {"loss": loss, "effective_features": features, "cpu": watch.cpu}
 
 
 def extract(*, network, threads=1, n=10_000):
