@@ -133,7 +133,6 @@ charts.intervals(
 # %%
 fits = sweep.read(f"{committed}/speed_fit.csv")
 paper = fits[fits.peer == "paper"]
-ratio = statistics.summarize(paper, ["set"], "cpu_ratio").set_index("set").cpu_ratio
 print(f"machine: {', '.join(fits.device.unique())}; {fits.finished.min()[:10]} to {fits.finished.max()[:10]}")
 print(f"versions: {', '.join(fits.peer_version.unique())}; {', '.join(fits.versions.unique())}")
 mean = paper.groupby("set", sort=False)[
