@@ -11,8 +11,8 @@
 #
 # *How long does a fit take, what makes it fast, and does the fast way read the same number?*
 #
-# A book like this one fits thousands of SAEs. {cite:t}`bereska2025superposition` publish code that needs about 40
-# seconds of processor time for one layer of 128 neurons. This chapter puts that code, and two libraries, beside
+# A book like this one fits thousands of SAEs. {cite:t}`bereska2025superposition` publish code for
+# one. This chapter puts that code, and two libraries, beside
 # ours: same activations, same number of threads, one process.
 #
 # **The claim.** Ours needs at least five times less processor time on a real MLP layer, ten times less on a
@@ -374,7 +374,7 @@ print("bytes a weight:", (widest.memory_mib * 2**20 / weights).round().astype(in
 # gradient, its buffer and the copies that a step makes take the others.
 #
 # Rows past a gibibyte are read from a mapped file: a whole `measure` of two million rows of 512 neurons ran under a
-# hard limit of 4 GiB (500 steps, 70 s on one core of this machine; `tests/test_activations.py` holds the small case).
+# hard limit of 4 GiB (`tests/test_activations.py` holds a small case).
 #
 # **Not measured: a GPU.** The stacked fits are written to run on one; no row here was made on one.
 #

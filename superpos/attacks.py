@@ -31,8 +31,8 @@ def pgd(model, x, labels, epsilon, *, steps=40, step_size=0.01, random_start=Tru
 
     labels (B,) as `classification_loss` takes them. `seed` draws the start. The model is run in the mode that it is in
     (in training mode, batch normalisation counts the attack's passes).
-    products: "float32", or "bfloat16" for products that a processor with bfloat16 makes three times as fast; signs
-    of small gradients then differ, the strength of the attack does not (docs: What it costs).
+    products: "float32", or "bfloat16" for products that a processor with bfloat16 makes faster; signs
+    of small gradients then differ, the page “What does a measurement cost?” compares the attacks' strength.
     epsilon = 0 gives x itself. Raises ValueError for values out of range, and for images outside [0, 1].
     """
     _check(x, epsilon, steps, step_size, products)

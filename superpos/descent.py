@@ -20,7 +20,18 @@ from dataclasses import dataclass, field
 
 import torch
 
-__all__ = ["IN_MEMORY", "ROUND", "Batches", "Stack", "Watch", "keep_largest", "mean_axis", "parts", "reflect"]
+__all__ = [
+    "IN_MEMORY",
+    "ROUND",
+    "Batches",
+    "Stack",
+    "Watch",
+    "check_values",
+    "keep_largest",
+    "mean_axis",
+    "parts",
+    "reflect",
+]
 
 IN_MEMORY = 2**30  # bytes of activations that may be copied in memory; larger ones are prepared a piece at a time
 ROUND = 100  # steps after which the loss is looked at where an epoch is longer
@@ -32,6 +43,15 @@ SETTLED, WINDOW = 3_200, 800  # steps before the first, and between two, looks o
 def parts(x):
     """x (n, N) in parts of at most a million values."""
     return x.split(max(1, 2**20 // max(1, x.shape[1])))
+
+
+def check_values(x, name):
+    """ValueError that names x (n, N) if it holds a NaN or an infinity, or if all its rows are the same."""
+    bad = sum(part.numel() - int(torch.isfinite(part).sum()) for part in parts(x))
+    if bad:
+        raise ValueError(f"{name} hold {bad} of {x.numel()} values that are NaN or infinite")
+    if all(bool((part == x[:1]).all()) for part in parts(x)):
+        raise ValueError(f"{name} are constant: all {len(x)} rows are the same")
 
 
 def reflect(x, axis):

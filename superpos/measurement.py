@@ -7,7 +7,7 @@ import torch
 
 from superpos import metrics
 from superpos.activations import read_activations
-from superpos.descent import parts
+from superpos.descent import check_values, parts
 from superpos.sae import PROTOCOL, Config, fit_stack
 
 __all__ = ["measure", "measure_rows", "quality", "read_codes"]
@@ -154,12 +154,7 @@ def _reading(sae, x, label):
 
 
 def _check_values(x, label):
-    """ValueError for activations x (n, N) that are NaN, infinite or constant, naming the layer."""
-    bad = sum(part.numel() - int(torch.isfinite(part).sum()) for part in parts(x))
-    if bad:
-        raise ValueError(f"layer {label!r}: activations hold {bad} of {x.numel()} values that are NaN or infinite")
-    if all(bool((part == x[:1]).all()) for part in parts(x)):
-        raise ValueError(f"layer {label!r}: activations are constant, all {len(x)} rows are the same")
+    check_values(x, f"layer {label!r}: activations")
 
 
 def _baselines(x, label):

@@ -233,11 +233,7 @@ def _check_rows(x, name="activations"):
         raise ValueError(f"{name} must be (rows, neurons), got shape {tuple(x.shape)}")
     if len(x) < 2:
         raise ValueError(f"{name}: an SAE needs at least 2 rows, got {len(x)}")
-    bad = sum(part.numel() - int(torch.isfinite(part).sum()) for part in parts(x))
-    if bad:
-        raise ValueError(f"{name} hold {bad} of {x.numel()} values that are NaN or infinite")
-    if all(bool((part == x[:1]).all()) for part in parts(x)):
-        raise ValueError(f"{name} are constant: all {len(x)} rows are the same")
+    descent.check_values(x, name)
 
 
 def _scale(x, config):
@@ -250,7 +246,8 @@ def _scale(x, config):
 
 def fit(x, config=PROTOCOL, *, seed=0, label="SAE"):
     """Fit one SAE to activations x (n, N). → SparseAutoencoder. See `fit_stack`."""
-    _check_rows(x)
+    if x.ndim != 2:
+        raise ValueError(f"activations must be (rows, neurons), got shape {tuple(x.shape)}")
     return fit_stack(x[None], config, seeds=[seed], label=label)[0]
 
 
