@@ -10,7 +10,7 @@ from superpos.activations import read_activations
 from superpos.descent import check_values, parts
 from superpos.sae import PROTOCOL, Config, fit_stack
 
-__all__ = ["measure", "measure_rows", "quality", "read_codes"]
+__all__ = ["measure", "measure_rows", "quality", "read_codes", "reading"]
 
 BASELINE_ROWS = 2_000
 
@@ -27,7 +27,8 @@ def measure(model, data, layers, *, sae=None, n_samples=10_000, seeds=(0,), devi
 
     Columns: layer, n_neurons (N), n_codes (D), effective_features (F), psi (F/N), hill_0 and hill_2 (Hill numbers
     beside F, of order 1), seed, fvu (share of variance left unexplained), l0 (mean active codes a row), dead
-    (share of codes never active on the rows read), effective_rank, participation_ratio, intrinsic_dimension
+    (share of codes never active on the rows read), neurons_per_code and codes_per_neuron
+    (`metrics.polysemanticity`; NaN for an object without `dictionary`), effective_rank, participation_ratio, intrinsic_dimension
     (TwoNN), n_fitted and n_read (rows), epochs (rounds, where those are shorter: see Config) and stopped (how the
     fit ended).
     A dictionary whose codes are all dead gives F = NaN and a warning that names the layer.
@@ -58,7 +59,7 @@ def measure_rows(fitted, read=None, sae=None, *, seeds=(0,), label="activations"
     sae = PROTOCOL if sae is None else sae
     baselines = _baselines(read, label)
     if not isinstance(sae, Config):
-        return pd.DataFrame([{**_reading(sae, read, label), "seed": seeds[0], **baselines, "n_read": len(read)}])
+        return pd.DataFrame([{**reading(sae, read, label), "seed": seeds[0], **baselines, "n_read": len(read)}])
     try:
         fits = fit_stack(fitted, sae, seeds=seeds, label=label)
     except ValueError as error:
@@ -66,7 +67,7 @@ def measure_rows(fitted, read=None, sae=None, *, seeds=(0,), label="activations"
     sizes = {"n_fitted": len(fitted), "n_read": len(read)}
     return pd.DataFrame(
         {
-            **_reading(fit, read, label),
+            **reading(fit, read, label),
             "seed": seed,
             **baselines,
             **sizes,
@@ -139,18 +140,30 @@ def _squared_error(sae, x, z):
         return (x.double() - sae.decode(z).to(x.device).double()).square().sum().item()
 
 
-def _reading(sae, x, label):
+def reading(sae, x, label="activations"):
+    """The columns of `measure` that one SAE (any object with `encode`) gives on activations x (n, N). → dict
+
+    Where all codes are dead F is NaN, with a warning that names `label`.
+    """
     seen = quality(sae, x)
     n_neurons, n_codes = x.shape[1], len(seen["totals"])
-    reading = {"n_neurons": n_neurons, "n_codes": n_codes}
+    columns = {"n_neurons": n_neurons, "n_codes": n_codes}
     if seen["dead"] == 1:
         warnings.warn(f"layer {label!r}: all {n_codes} codes are dead, so F is undefined (NaN)", stacklevel=2)
         hills = [float("nan")] * 3
     else:
         p = metrics.shares(seen["totals"])
         hills = [metrics.hill_number(p, order) for order in (0, 1, 2)]
-    reading |= {"effective_features": hills[1], "psi": hills[1] / n_neurons, "hill_0": hills[0], "hill_2": hills[2]}
-    return reading | {name: seen[name] for name in ("fvu", "l0", "dead")}
+    columns |= {"effective_features": hills[1], "psi": hills[1] / n_neurons, "hill_0": hills[0], "hill_2": hills[2]}
+    columns |= {name: seen[name] for name in ("fvu", "l0", "dead")}
+    return columns | _polysemanticity(sae, seen["totals"])
+
+
+def _polysemanticity(sae, totals):
+    """Neurons a code and codes a neuron; NaN for an object that has no `dictionary` (D, N), or only dead codes."""
+    known = hasattr(sae, "dictionary") and float(totals.sum()) > 0
+    values = metrics.polysemanticity(sae.dictionary, totals) if known else (float("nan"),) * 2
+    return dict(zip(("neurons_per_code", "codes_per_neuron"), values, strict=True))
 
 
 def _check_values(x, label):

@@ -14,6 +14,7 @@ __all__ = [
     "frobenius_superposition",
     "hill_number",
     "participation_ratio",
+    "polysemanticity",
     "shares",
     "superposition",
     "two_nn",
@@ -104,6 +105,23 @@ def frobenius_superposition(W):
     W = _array(W, "weights")
     psi = (W**2).sum((-1, -2)) / W.shape[-2]
     return psi if np.ndim(psi) else float(psi)
+
+
+def polysemanticity(dictionary, totals):
+    """How many neurons carry a code, and how many codes a neuron carries. → (neurons a code, codes a neuron)
+
+    dictionary d (D, N), what each code writes to each neuron; totals t (D,), how much each code is active. Code i writes
+    C_ij = t_i·|d_ij| to neuron j. The effective number of neurons of a code is exp of the entropy of its C_ij over j,
+    averaged over codes by what they write; that of codes in a neuron likewise over i, averaged over neurons.
+    Neurons as codes give (1, 1); N codes that each spread evenly over N neurons give (N, N). Raises ValueError where
+    nothing is written at all.
+    """
+    written = _array(totals, "totals")[:, None] * np.abs(_array(dictionary, "dictionary"))
+    by_code, by_neuron = written[written.sum(1) > 0], written.T[written.sum(0) > 0]
+    if not by_code.size:
+        raise ValueError("no code is active or writes anything: how many neurons carry a code is undefined")
+    means = [np.average(effective_features(shares(C)), weights=C.sum(1)) for C in (by_code, by_neuron)]
+    return float(means[0]), float(means[1])
 
 
 def effective_rank(x):

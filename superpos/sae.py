@@ -38,6 +38,8 @@ class Config:
     Architecture: `n_codes` D, or `expansion` D/N where it is None; `activation` "relu" or "topk" (with `k`);
     `tied`; `decoder_bias`; `unit_norm` keeps each decoder row at length 1; `scale` "mean_length" divides x by the s
     that brings the mean length of its non-zero rows to √N, so that its unit does not matter ("none": s = 1).
+    Start: `init` "xavier", "unit" (random rows of length 1) or, untied only, "linear": every matrix and bias as
+    torch.nn.Linear draws its own. Without it biases start at zero, and the decoder like the encoder.
     Loss: `loss` "l1_mean", "l1_sum" (module docstring) or "mse" (no penalty, for topk); `l1` is λ.
     Optimiser: Adam(`lr`), batches of `batch_size` rows, reshuffled every epoch; the step size falls linearly
     to zero over the last `decay` share of the training. `axes` "mean": Adam's coordinates are the neurons reflected so
@@ -81,7 +83,8 @@ class Config:
         _check((self.k is None) == (self.activation == "relu"), "k", self.k, "given for topk, and only there")
         _check(self.k is None or self.k >= 1, "k", self.k, "at least 1")
         _check(self.scale in ("none", "mean_length"), "scale", self.scale, "'none' or 'mean_length'")
-        _check(self.init in ("xavier", "unit"), "init", self.init, "'xavier' or 'unit'")
+        _check(self.init in ("xavier", "unit", "linear"), "init", self.init, "'xavier', 'unit' or 'linear'")
+        _check(self.init != "linear" or not self.tied, "init", self.init, "'xavier' or 'unit' where tied")
         _check(self.loss in ("l1_mean", "l1_sum", "mse"), "loss", self.loss, "'l1_mean', 'l1_sum' or 'mse'")
         _check(self.l1 >= 0, "l1", self.l1, "at least 0")
         _check(self.lr > 0, "lr", self.lr, "above 0")
@@ -147,14 +150,15 @@ PROTOCOL = Config(
 class SparseAutoencoder(torch.nn.Module):
     """A fitted SAE: ``encode (n, N) → (n, D)``, ``decode (n, D) → (n, N)``. The formula heads this module.
 
-    `history` is the mean training loss of each round (see Config) in the loss's own unit; `stopped` says why it ended.
+    `history` is the mean training loss of each round (see Config) in the loss's own unit; `stopped` says why it ended;
+    `snapshots` are copies from on the way, where `fit` was asked for some (they are not saved).
     """
 
     def __init__(
         self, config, encoder, encoder_bias, decoder=None, decoder_bias=None, scale=1.0, history=(), stopped=""
     ):
         super().__init__()
-        self.config, self.history, self.stopped = config, list(history), stopped
+        self.config, self.history, self.stopped, self.snapshots = config, list(history), stopped, {}
         self.register_buffer("encoder", encoder)
         self.register_buffer("encoder_bias", encoder_bias)
         self.register_buffer("decoder", decoder)
@@ -204,27 +208,34 @@ def _multiplies_bfloat16(device):
     return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
+def _uniform(*shape, bound, generator):
+    return (torch.rand(*shape, generator=generator) * 2 - 1) * bound
+
+
 def _initial_weights(config, n_codes, n_neurons, generator):
+    """The weights that one fit starts from. → dict"""
+    if config.init == "linear":
+        reads, writes = ({"bound": n**-0.5, "generator": generator} for n in (n_neurons, n_codes))
+        drawn = {"encoder": _uniform(n_codes, n_neurons, **reads), "encoder_bias": _uniform(1, n_codes, **reads)}
+        drawn["decoder"] = _uniform(n_codes, n_neurons, **writes)
+        return drawn | ({"decoder_bias": _uniform(1, n_neurons, **writes)} if config.decoder_bias else {})
     if config.init == "xavier":
-        bound = (6 / (n_codes + n_neurons)) ** 0.5
-        W = (torch.rand(n_codes, n_neurons, generator=generator) * 2 - 1) * bound
+        W = _uniform(n_codes, n_neurons, bound=(6 / (n_codes + n_neurons)) ** 0.5, generator=generator)
     else:
         W = torch.randn(n_codes, n_neurons, generator=generator)
     if config.unit_norm or config.init == "unit":
         W /= W.norm(dim=1, keepdim=True)
-    return W
+    drawn = {"encoder": W, "encoder_bias": torch.zeros(1, n_codes)} | ({} if config.tied else {"decoder": W})
+    return drawn | ({"decoder_bias": torch.zeros(1, n_neurons)} if config.decoder_bias else {})
 
 
 def _initial_parameters(config, n_neurons, generators, axes, device):
     """The weights that K fits start from, each drawn from its own generator. → dict of (K, …)"""
     n_codes = config.codes_for(n_neurons)
-    drawn = [_initial_weights(config, n_codes, n_neurons, g).to(device) for g in generators]
-    parameters = {"encoder": torch.stack([reflect(W, axis) for W, axis in zip(drawn, axes, strict=True)])}
-    parameters["encoder_bias"] = torch.zeros(len(drawn), 1, n_codes, device=device)
-    if not config.tied:
-        parameters["decoder"] = parameters["encoder"].clone()
-    if config.decoder_bias:
-        parameters["decoder_bias"] = torch.zeros(len(drawn), 1, n_neurons, device=device)
+    drawn = [_initial_weights(config, n_codes, n_neurons, g) for g in generators]
+    parameters = {name: torch.stack([one[name] for one in drawn]).to(device) for name in drawn[0]}
+    for name in parameters.keys() - {"encoder_bias"}:
+        parameters[name] = torch.stack([reflect(W, axis) for W, axis in zip(parameters[name], axes, strict=True)])
     return parameters
 
 
@@ -244,19 +255,20 @@ def _scale(x, config):
     return lengths[lengths > 0].mean().view(1, 1)
 
 
-def fit(x, config=PROTOCOL, *, seed=0, label="SAE"):
+def fit(x, config=PROTOCOL, *, seed=0, snapshots=(), label="SAE"):
     """Fit one SAE to activations x (n, N). → SparseAutoencoder. See `fit_stack`."""
     if x.ndim != 2:
         raise ValueError(f"activations must be (rows, neurons), got shape {tuple(x.shape)}")
-    return fit_stack(x[None], config, seeds=[seed], label=label)[0]
+    return fit_stack(x[None], config, seeds=[seed], snapshots=snapshots, label=label)[0]
 
 
-def fit_stack(x, config=PROTOCOL, *, seeds, l1=None, label="SAEs"):
+def fit_stack(x, config=PROTOCOL, *, seeds, l1=None, snapshots=(), label="SAEs"):
     """Fit K SAEs of one shape at once. → list of K SparseAutoencoder.
 
     x (K, n, N), or (n, N) shared by all; seeds: K integers, which decide initial weights and row order of
     their own fit only, so that a fit does not depend on its neighbours; l1: K values of λ in the
     configuration's unit, for configuration.l1. Each fit stops by its own rule.
+    snapshots: rounds (see Config) after which a copy is kept on the way: `.snapshots` {round: SparseAutoencoder}.
     Raises ValueError for rows that are NaN, constant or too few, naming the data set.
     """
     seeds = list(seeds)
@@ -272,7 +284,7 @@ def fit_stack(x, config=PROTOCOL, *, seeds, l1=None, label="SAEs"):
     config = config.but(products=str(dtype).removeprefix("torch."))
     with torch.no_grad():
         stack, scales, axes = _start(x, distinct, config, seeds, l1, dtype)
-        return _run(stack, [config.but(l1=value) for value in l1], scales, axes, label)
+        return _run(stack, [config.but(l1=value) for value in l1], scales, axes, set(snapshots), label)
 
 
 def _start(x, distinct, config, seeds, l1, dtype):
@@ -289,20 +301,30 @@ def _start(x, distinct, config, seeds, l1, dtype):
     return stack, scales, axes
 
 
-def _run(stack, configs, scales, axes, label):
+def _run(stack, configs, scales, axes, snapshots, label):
     """Rounds until every fit has stopped. → list of SparseAutoencoder in the order of `configs`."""
+
+    def copied(place, why):
+        i = stack.ids[place]
+        weights = {name: p[place].clone() for name, p in stack.write_back().items()}
+        return _finished(configs[i], weights, scales[i], axes[i], watches[i].history, why)
+
     n_rounds, per_round = stack.config.rounds_for(stack.batches.x.shape[1])
     watches = [descent.Watch(config, n_rounds, per_round) for config in configs]
-    fitted = [None] * len(configs)
+    fitted, on_the_way = [None] * len(configs), [{} for _ in configs]
     with progress(total=n_rounds, desc=label) as bar:
         while stack.ids:
             losses = stack.round(per_round, [watches[i].rate() for i in stack.ids])
             bar.update()
             for place, (i, loss) in enumerate(zip(stack.ids, losses.tolist(), strict=True)):
-                why = watches[i].see(loss, f"{label}, fit {i}") if not fitted[i] else ""
+                if fitted[i]:
+                    continue
+                why = watches[i].see(loss, f"{label}, fit {i}")
+                if len(watches[i].history) in snapshots:
+                    on_the_way[i][len(watches[i].history)] = copied(place, "a snapshot")
                 if why:
-                    weights = {name: p[place].clone() for name, p in stack.write_back().items()}
-                    fitted[i] = _finished(configs[i], weights, scales[i], axes[i], watches[i].history, why)
+                    fitted[i] = copied(place, why)
+                    fitted[i].snapshots = on_the_way[i]
             going = [place for place, i in enumerate(stack.ids) if not fitted[i]]
             if len(going) <= len(stack.ids) / 2:
                 stack.keep(going)

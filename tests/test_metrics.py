@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,3 +107,22 @@ def test_two_nn_takes_repeated_rows_once():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_polysemanticity_of_known_dictionaries():
+    """Neurons as codes: 1 and 1. Codes spread over all neurons: N and N. All codes on one neuron: 1 and k."""
+    assert metrics.polysemanticity(np.eye(5), np.ones(5)) == pytest.approx((1, 1))
+    hadamard = scipy.linalg.hadamard(8)
+    assert metrics.polysemanticity(hadamard, np.full(8, 3.0)) == pytest.approx((8, 8))
+    one = np.zeros((6, 4))
+    one[:, 2] = [1, -1, 1, 1, -1, 1]
+    assert metrics.polysemanticity(one, np.ones(6)) == pytest.approx((1, 6))
+
+
+def test_polysemanticity_leaves_dead_codes_out_and_weighs_by_what_is_written():
+    d = np.array([[1.0, 1, 0], [0, 0, 2], [5, 5, 5]])
+    neurons, codes = metrics.polysemanticity(d, [3.0, 1, 0])
+    assert neurons == pytest.approx((6 * 2 + 2 * 1) / 8)
+    assert codes == pytest.approx(1)
+    with pytest.raises(ValueError, match="no code is active"):
+        metrics.polysemanticity(d, np.zeros(3))

@@ -177,3 +177,28 @@ def test_bad_rows_are_named(x, message):
 def test_divergence_is_named():
     with pytest.raises(FloatingPointError, match=r"fit 0: the loss became (nan|inf)"):
         fit(data() * 1e18, PUBLISHED.but(lr=1e12, epochs=50))
+
+
+def test_linear_init_is_that_of_two_torch_layers():
+    """torch.nn.Linear draws weights and bias from U(±1/√n_in): 1/8 for 64 neurons, 1/16 for 256 codes."""
+    config = Config(tied=False, decoder_bias=True, init="linear", l1=0.0, lr=1e-9, epochs=1, patience=None)
+    fitted = fit(torch.randn(300, 64, generator=torch.Generator().manual_seed(0)), config, seed=3)
+    for values, bound in (
+        (fitted.encoder, 1 / 8), (fitted.encoder_bias, 1 / 8), (fitted.decoder, 1 / 16), (fitted.decoder_bias, 1 / 16),
+    ):  # fmt: skip
+        assert 0.9 * bound < values.abs().max() <= bound + 1e-6
+        assert values.std() == pytest.approx(bound / 3**0.5, rel=0.15)
+    assert (fitted.encoder - 2 * fitted.decoder).abs().max() > 0.1
+    with pytest.raises(ValueError, match="init must be 'xavier' or 'unit' where tied, got 'linear'"):
+        Config(init="linear")
+
+
+def test_snapshots_are_the_fits_that_would_have_ended_there():
+    x = torch.randn(600, 12, generator=torch.Generator().manual_seed(0))
+    config = Config(n_codes=24, patience=None, epochs=7, l1=0.5)
+    long = fit_stack(x, config, seeds=[1, 2], snapshots=(2, 5, 7, 99))
+    assert [sorted(f.snapshots) for f in long] == [[2, 5, 7]] * 2
+    short = fit(x, config.but(epochs=5), seed=2)
+    torch.testing.assert_close(long[1].snapshots[5].encoder, short.encoder, rtol=1e-4, atol=1e-6)
+    assert len(long[1].snapshots[5].history) == 5
+    torch.testing.assert_close(long[0].snapshots[7].encoder, long[0].encoder, rtol=0, atol=0)
