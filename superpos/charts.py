@@ -113,9 +113,13 @@ def points(
 
 def lines(
     table, x, y, *, low=None, high=None, color=None, x_title=None, y_title=None, color_title=None, x_scale="linear",
-    y_scale="linear", y_domain=None, tooltip=(), rule=None, title="", description="", width=480, height=300,
+    y_scale="linear", y_domain=None, tooltip=(), rule=None, choose=None, title="", description="", width=480, height=300,
 ):  # fmt: skip
-    """Lines of column y over x with a band from column `low` to `high`; `rule` draws a horizontal line at a value."""
+    """Lines of column y over x with a band from column `low` to `high`.
+
+    rule: a value at which a horizontal line is drawn, or {label: value}; choose: a column, one value of which is shown
+    at a time, by a menu that starts at the first.
+    """
     x_axis = _encoding(x, x_title or x, x_scale)
     y_axis = _encoding(y, y_title or y, y_scale, domain=y_domain)
     base = alt.Chart(table).encode(x=alt.X(**x_axis))
@@ -134,10 +138,29 @@ def lines(
         layers[-1] = layers[-1].encode(opacity=fade).add_params(pick)
         if low and high:
             layers[0] = layers[0].transform_filter(pick)
-    if rule is not None:
-        ends = alt.Data(values=[{"v": rule}])
-        layers.insert(0, alt.Chart(ends).mark_rule(strokeDash=[4, 4], color="#888").encode(y="v:Q"))
-    return _titled(alt.layer(*layers), title, description, width, height)
+    if choose:
+        layers = _under_menu(layers, choose, list(table[choose].unique()))
+    return _titled(alt.layer(*_rules(rule), *layers), title, description, width, height)
+
+
+def _rules(rule):
+    """Dashed horizontal lines at a value, or at each of {label: value} with its label."""
+    if rule is None:
+        return []
+    named = rule if isinstance(rule, dict) else {"": rule}
+    base = alt.Chart(alt.Data(values=[{"v": value, "label": label} for label, value in named.items()])).encode(y="v:Q")
+    lines = base.mark_rule(strokeDash=[4, 4], color="#888")
+    text = base.mark_text(align="right", baseline="bottom", dy=-2, dx=-4, color="#666").encode(
+        text="label:N", x=alt.value("width")
+    )
+    return [lines, text] if any(named) else [lines]
+
+
+def _under_menu(layers, column, values):
+    """Each layer with only the rows that a menu over the values of `column` names."""
+    menu = alt.param(name="shown", value=values[0], bind=alt.binding_select(options=values, name=f"{column} "))
+    layers = [layer.transform_filter(f"datum['{column}'] == shown") for layer in layers]
+    return [*layers[:-1], layers[-1].add_params(menu)]
 
 
 def intervals(

@@ -4,7 +4,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["correlate", "correlation_interval", "mean_interval", "summarize", "verdict"]
+__all__ = [
+    "by_unit",
+    "correlate",
+    "correlation_interval",
+    "mean_interval",
+    "rank_correlation",
+    "slope",
+    "summarize",
+    "verdict",
+]
 
 RESAMPLES = 10_000
 
@@ -57,6 +66,41 @@ def correlation_interval(x, y, *, seed=0, confidence=0.95, resamples=RESAMPLES):
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(_pearson(x, y)), float(interval.low), float(interval.high)
+
+
+def slope(x, y):
+    """Slope of the least-squares line of y on x. ValueError for fewer than 3 points, NaN, or a constant x."""
+    x, y = _paired(x, y)
+    return float(stats.linregress(x, y).slope)
+
+
+def rank_correlation(x, y):
+    """Spearman's ρ of n pairs. ValueError for fewer than 3 pairs, NaN, or a constant series."""
+    x, y = _paired(x, y)
+    if np.ptp(y) == 0:
+        raise ValueError(f"y is constant ({y[0]:g}): ρ is undefined")
+    return float(stats.spearmanr(x, y).statistic)
+
+
+def _paired(x, y):
+    x, y = _finite(x, "x"), _finite(y, "y")
+    if x.size != y.size or x.size < 3:
+        raise ValueError(f"expected at least 3 pairs, got {x.size} and {y.size} values")
+    if np.ptp(x) == 0:
+        raise ValueError(f"x is constant ({x[0]:g})")
+    return x, y
+
+
+def by_unit(table, by, unit, name, function):
+    """What `function` makes of the rows of each unit, summarized over units. → DataFrame: by, name, low, high, count
+
+    unit: the column whose values are independent of each other (a network's seed); function: rows → a number.
+    """
+    lines = [
+        dict(zip([*by, unit], key, strict=True)) | {name: function(rows)}
+        for key, rows in table.groupby([*by, unit], sort=False, dropna=False)
+    ]
+    return summarize(pd.DataFrame(lines), by, name)
 
 
 def _pearson(x, y, axis=-1):

@@ -24,6 +24,9 @@ WORDS = {"title": "T", "description": "What it shows."}
 BUILT = {
     "points": lambda: charts.points(TABLE, "x", "y", color="who", diagonal=True, **WORDS),
     "lines": lambda: charts.lines(TABLE, "x", "y", low="low", high="high", color="who", rule=1, **WORDS),
+    "lines of a menu": lambda: charts.lines(
+        TABLE, "x", "y", low="low", high="high", color="who", choose="frame", rule={"a bound": 3}, **WORDS
+    ),
     "plain lines": lambda: charts.lines(TABLE, "x", "y", x_scale="log", **WORDS),
     "intervals": lambda: charts.intervals(TABLE, "y", "who", low="low", high="high", color="frame", rule=1, **WORDS),
     "heatmap": lambda: charts.heatmap_slider(
@@ -66,3 +69,13 @@ def test_the_explorer_computes_f(theme):
 def test_data_is_in_the_spec_and_nothing_is_loaded(theme):
     text = str(BUILT["lines"]().to_dict())
     assert "http" not in text.replace("https://vega.github.io/schema", "")
+
+
+def test_a_menu_shows_one_value_at_a_time_and_rules_carry_their_labels(theme):
+    spec = BUILT["lines of a menu"]().to_dict()
+    (menu,) = [p for p in spec["params"] if p["name"] == "shown"]
+    assert (menu["value"], menu["bind"]["options"]) == (0, [0, 1])
+    filters = [t["filter"] for layer in spec["layer"] for t in layer.get("transform", [])]
+    assert filters.count("datum['frame'] == shown") == 2
+    (label,) = [layer for layer in spec["layer"] if layer["mark"]["type"] == "text"]
+    assert label["data"]["values"] == [{"v": 3, "label": "a bound"}]

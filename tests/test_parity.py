@@ -41,6 +41,20 @@ def test_the_split_is_stratified_and_complete():
     assert not torch.equal(test.inputs, data.split(0.2, seed=6)[1].inputs)
 
 
+def test_possible_features_are_what_the_inputs_span_and_show():
+    for n_tasks, n_bits in ((3, 4), (2, 3)):
+        data, counts = parity.parity(n_tasks, n_bits), parity.possible_features(n_tasks, n_bits)
+        states = torch.cat([data.inputs, 1 - data.inputs[:, n_tasks:]], 1)
+        own = data.inputs[:, n_tasks:].view(-1, n_tasks, n_bits)[torch.arange(len(data)), data.task]
+        seen = torch.cat([data.task[:, None].float(), own], 1).unique(dim=0)
+        assert counts == {
+            "dimensions": int(torch.linalg.matrix_rank(data.inputs - data.inputs.mean(0))),
+            "inputs": data.inputs.shape[1],
+            "states": len(states.T.unique(dim=0)),
+            "patterns": len(seen),
+        }
+
+
 def test_shuffled_labels_keep_their_share_and_say_nothing():
     data = parity.parity()
     shuffled = data.shuffle_labels(1)

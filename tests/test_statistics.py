@@ -94,3 +94,36 @@ def test_claims_replace_their_row_and_leave_the_others(tmp_path):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_slopes_and_ranks_of_known_series():
+    assert statistics.slope(np.log([2, 4, 8]), np.log([5, 10, 20])) == pytest.approx(1)
+    assert statistics.slope([0, 1, 2], [0, 3, 0]) == pytest.approx(0)
+    assert statistics.rank_correlation([1, 2, 3, 4], [9, 7, 5, -1]) == -1
+    assert statistics.rank_correlation([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(
+        1 - 6 * 2 / (4 * 15)
+    )  # Spearman 1904
+
+
+def test_by_unit_takes_units_not_rows_as_independent():
+    """Three networks with slopes 1, 2 and 3: mean 2, and the t interval of three numbers, however many rows."""
+    table = pd.DataFrame(
+        {"g": "a", "seed": seed, "x": x, "y": seed * x} for seed in (1, 2, 3) for x in range(5) for _ in range(4)
+    )
+    (line,) = statistics.by_unit(table, ["g"], "seed", "slope", lambda t: statistics.slope(t.x, t.y)).to_dict("records")
+    assert (line["g"], line["slope"], line["count"]) == ("a", pytest.approx(2), 3)
+    assert line["high"] - 2 == pytest.approx(4.302653 / 3**0.5)
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "y", "message"),
+    [
+        (statistics.slope, [1, 1, 1], [1, 2, 3], r"x is constant \(1\)"),
+        (statistics.slope, [1, 2], [1, 2], "at least 3 pairs, got 2 and 2"),
+        (statistics.rank_correlation, [1, 2, 3], [4, 4, 4], r"y is constant \(4\)"),
+        (statistics.rank_correlation, [1, 2, 3], [4, np.nan, 4], "y holds 1 of 3 values"),
+    ],
+)
+def test_slopes_and_ranks_refuse_what_has_none(function, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        function(x, y)

@@ -28,6 +28,7 @@ __all__ = [
     "dropout_run",
     "hidden",
     "parity",
+    "possible_features",
     "share_correct",
     "train_networks",
 ]
@@ -43,7 +44,7 @@ RECIPES = {
     "published": PUBLISHED,
     "sum": PUBLISHED.but(loss="l1_sum"),
     "tied": PUBLISHED.but(tied=True, decoder_bias=False, init="xavier"),
-    "topk": PUBLISHED.but(activation="topk", k=8, loss="mse"),
+    "topk": PUBLISHED.but(activation="topk", k=15, loss="mse"),
     "protocol": sae.PROTOCOL,
 }
 ROWS = ("all", "released")
@@ -106,6 +107,19 @@ def parity(n_tasks=3, n_bits=4, *, n=None, seed=0):
     own = bits.view(-1, n_tasks, n_bits)[torch.arange(len(index)), task]
     inputs = torch.cat([nn.functional.one_hot(task, n_tasks), bits], 1).float()
     return Parity(inputs, task, own.sum(1) % 2)
+
+
+def possible_features(n_tasks=3, n_bits=4):
+    """How many features there can be in T tasks of B bits, by four ways to count. → dict of int
+
+    dimensions: of the inputs, whose tasks sum to one; inputs: T + T·B; states: a task, a bit on, a bit off;
+    patterns: the values of the active task's bits, on which alone the label depends, T·2^B.
+    """
+    n_inputs = n_tasks + n_tasks * n_bits
+    return {
+        "dimensions": n_inputs - 1, "inputs": n_inputs, "states": n_inputs + n_tasks * n_bits,
+        "patterns": n_tasks * 2**n_bits,
+    }  # fmt: skip
 
 
 def _draw(n, total, generator):
