@@ -78,7 +78,8 @@ def _titled(chart, title, description, width, height):
 
 def _encoding(name, title, scale="linear", zero=False, domain=None):
     """A quantitative axis over column `name`."""
-    options = {"type": scale, "nice": domain is None} | ({"zero": zero} if scale == "linear" else {})
+    linear = scale == "linear"
+    options = {"type": scale, "nice": linear and domain is None} | ({"zero": zero} if linear else {"padding": 8})
     if domain is not None:
         options["domain"] = list(domain)
     return {"field": name, "type": "quantitative", "title": title, "scale": alt.Scale(**options)}
@@ -140,20 +141,21 @@ def lines(
             layers[0] = layers[0].transform_filter(pick)
     if choose:
         layers = _under_menu(layers, choose, list(table[choose].unique()))
-    return _titled(alt.layer(*_rules(rule), *layers), title, description, width, height)
+    rules, labels = _rules(rule)
+    return _titled(alt.layer(*rules, *layers, *labels), title, description, width, height)
 
 
 def _rules(rule):
-    """Dashed horizontal lines at a value, or at each of {label: value} with its label."""
+    """Dashed horizontal lines at a value, or at each of {label: value}, and their labels. → two lists of layers"""
     if rule is None:
-        return []
+        return [], []
     named = rule if isinstance(rule, dict) else {"": rule}
     base = alt.Chart(alt.Data(values=[{"v": value, "label": label} for label, value in named.items()])).encode(y="v:Q")
     lines = base.mark_rule(strokeDash=[4, 4], color="#888")
-    text = base.mark_text(align="right", baseline="bottom", dy=-2, dx=-4, color="#666").encode(
-        text="label:N", x=alt.value("width")
-    )
-    return [lines, text] if any(named) else [lines]
+    place = {"align": "left", "baseline": "bottom", "dy": -3, "x": 6}
+    halo = base.mark_text(**place, stroke="white", strokeWidth=4, strokeJoin="round").encode(text="label:N")
+    text = base.mark_text(**place, color="#555").encode(text="label:N")
+    return [lines], [halo, text] if any(named) else []
 
 
 def _under_menu(layers, column, values):
