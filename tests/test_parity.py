@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from superpos import sae
 from superpos.systems import parity
 
 
@@ -120,33 +121,115 @@ def test_hidden_reads_before_or_after_the_relu_and_without_dropout():
 DICTIONARY = {"recipe": "published", "l1": 1.0, "expansion": 1.0, "seed": 1, "width": 16, "net_epochs": 4}
 
 
-def test_a_dictionary_run_gives_a_row_a_look_and_tells_the_states_apart():
+def test_a_dictionary_run_gives_a_row_a_look():
     rows = parity.dictionary_run(**DICTIONARY, state="trained", n_sae=2, sae_epochs=14)
     assert [(r["sae_seed"], r["epochs"]) for r in rows] == [(0, 12), (0, 14), (1, 12), (1, 14)]
     assert rows[0]["steps"] == 12 * 77  # 9,830 rows in batches of 128
     assert rows[0]["psi"] == pytest.approx(rows[0]["effective_features"] / 16)
-    others = [parity.dictionary_run(**DICTIONARY, state=state, sae_epochs=12)[0] for state in parity.STATES]
-    assert len({round(r["effective_features"], 3) for r in others}) == 4
+    assert rows[0]["held_out_features"] == pytest.approx(rows[0]["effective_features"], rel=0.05)
+    assert rows[0]["held_out_features"] != rows[0]["effective_features"]
+
+
+def prepared(state, rows="all", width=16, dropout=(0.0,), epochs=4):
+    return parity._prepared(state, 1, "pre", rows, width, dropout, epochs)
+
+
+def test_the_states_are_what_they_are_called():
+    (trained,), (train, test), ((x,), _) = prepared("trained")
+    (untrained,), _, _ = prepared("untrained")
+    (noise,), (shuffled, _), _ = prepared("shuffled labels")
+    (same,), _, ((columns,), _) = prepared("shuffled columns")
+    assert same is trained
+    torch.testing.assert_close(columns.sort(0).values, x.sort(0).values, rtol=0, atol=0)
+    assert not torch.equal(columns, x)
+    fresh = parity._network(15, 16, 0.0, torch.Generator().manual_seed(1))
+    assert torch.equal(untrained.hidden.weight, fresh.hidden.weight)
+    assert not torch.equal(noise.hidden.weight, trained.hidden.weight)
+    assert torch.equal(shuffled.inputs, train.inputs)
+    assert not torch.equal(shuffled.labels, train.labels)
+    assert len(torch.cat([train.inputs, test.inputs]).unique(dim=0)) == 12_288
 
 
 def test_released_rows_are_of_one_task_and_one_label():
-    networks = parity._networks(1, "untrained", 16, (0.0,), 0)
-    (x,), (held_out,) = parity._activations(networks, 1, "trained", "pre", "released")
-    inputs = x @ torch.linalg.pinv(networks[0].hidden.weight).T  # W₁ has full rank: h gives the inputs back
-    inputs -= networks[0].hidden.bias @ torch.linalg.pinv(networks[0].hidden.weight).T
+    (network,), _, ((x,), (held_out,)) = prepared("untrained", rows="released")
+    back = torch.linalg.pinv(network.hidden.weight).T  # W₁ has full rank: h gives the inputs back
+    inputs = (x - network.hidden.bias) @ back
     assert x.shape == (1024, 16)
     torch.testing.assert_close(inputs[:, :3], torch.tensor([1.0, 0, 0]).expand(1024, 3), atol=1e-3, rtol=0)
     assert (inputs[:, 3:7].round().sum(1) % 2 == 0).all()
     assert len(held_out) in (409, 410)
 
 
-def test_a_dropout_run_gives_a_row_a_rate():
-    run = {"recipe": "published", "l1": 1.0, "seed": 1, "width": 8, "net_epochs": 2, "sae_epochs": 3}
-    rows = parity.dropout_run(**run, state="trained", n_rates=4)
-    assert [r["dropout"] for r in rows] == [0.0, 0.3, 0.6, 0.9]
-    assert len({r["effective_features"] for r in rows}) == 4
-    assert all(1 <= r["neurons_per_code"] <= 8 for r in rows)
-    assert [r["dropout"] for r in parity.dropout_run(**run, state="untrained", n_rates=1)] == [0.0]
+DROPOUT = {"recipe": "published", "l1": 1.0, "seed": 1, "width": 8, "net_epochs": 2, "sae_epochs": 3}
+
+
+def test_a_dropout_run_gives_each_rate_its_own_network():
+    rows = parity.dropout_run(**DROPOUT, state="trained", n_rates=4)
+    assert [(r["dropout"], r["epochs"]) for r in rows] == [(rate, 3) for rate in (0.0, 0.3, 0.6, 0.9)]
+    train, test = parity._task(1)
+    for row in (rows[0], rows[3]):
+        (alone,) = parity.train_networks(train, seeds=[1], dropout=[row["dropout"]], width=8, epochs=2)
+        W = alone.hidden.weight.abs()
+        p = W / W.sum(1, keepdim=True)  # by hand: the inputs of each neuron, weighted by what it reads in all
+        inputs = (-(p * p.log()).sum(1)).exp() @ W.sum(1) / W.sum()
+        assert row["inputs_per_neuron"] == pytest.approx(float(inputs), rel=1e-3)
+        assert row["neurons_per_input"] <= 8
+        assert row["accuracy"] == pytest.approx(parity.share_correct(alone, test), abs=0.005)
+    assert [r["dropout"] for r in parity.dropout_run(**DROPOUT, state="untrained", n_rates=1)] == [0.0]
+
+
+def test_noise_that_was_learned_shows_in_the_accuracy_on_its_own_labels():
+    run = DROPOUT | {"width": 128, "net_epochs": 40}
+    (row,) = parity.dropout_run(**run, state="shuffled labels", n_rates=1)
+    assert row["accuracy_train"] > 0.56  # of 9,830: twelve standard errors above guessing
+    assert row["accuracy"] == pytest.approx(0.5, abs=0.04)
+
+
+def test_the_units_of_the_recipes_meet_where_codes_are_as_many_as_neurons():
+    published, total = parity.RECIPES["published"], parity.RECIPES["sum"]
+    assert published.l1_per_row(64, 64) == total.l1_per_row(64, 64)
+    assert published.l1_per_row(64, 1024) * 16 == total.l1_per_row(64, 1024)
+
+
+def test_the_published_recipe_is_the_training_of_two_torch_layers():
+    """One step of Adam from the same weights on the same rows, by autograd: every weight moves alike."""
+    x = parity.hidden(parity._network(15, 16, 0.0, torch.Generator().manual_seed(0)), parity.parity(3, 4, n=128))
+    config = parity.RECIPES["published"].but(n_codes=32, l1=0.1, epochs=1)
+    (start,) = sae.fit_stack(x, config.but(lr=1e-12), seeds=[3])
+    (ours,) = sae.fit_stack(x, config, seeds=[3])
+    layers = nn.Linear(16, 32), nn.Linear(32, 16)
+    layers[0].weight.data, layers[0].bias.data = start.encoder.clone(), start.encoder_bias.clone()
+    layers[1].weight.data, layers[1].bias.data = start.decoder.T.clone(), start.decoder_bias.clone()
+    optimizer = torch.optim.Adam([p for layer in layers for p in layer.parameters()], lr=1e-3)
+    z = layers[0](x).relu()
+    (nn.functional.mse_loss(layers[1](z), x) + 0.1 * z.abs().mean()).backward()
+    optimizer.step()
+    torch.testing.assert_close(ours.encoder, layers[0].weight.detach(), rtol=0, atol=2e-6)
+    torch.testing.assert_close(ours.encoder_bias, layers[0].bias.detach(), rtol=0, atol=2e-6)
+    torch.testing.assert_close(ours.decoder, layers[1].weight.T.detach(), rtol=0, atol=2e-6)
+
+
+def test_no_two_streams_of_a_run_share_a_seed(monkeypatch):
+    """What draws networks, labels, columns and SAEs gets a seed that no other gets, over ten seeds of runs."""
+    drawn = []
+    parity._networks.cache_clear(), parity._task.cache_clear()
+
+    def note(owner, name, seeds_of):
+        inner = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, **k: (drawn.extend(seeds_of(*a, **k)), inner(*a, **k))[1])
+
+    note(parity, "train_networks", lambda data, *, seeds, **_: {("network", seed) for seed in seeds})
+    note(parity, "shuffle_columns", lambda h, seed: {("columns", seed)})
+    note(parity.Parity, "shuffle_labels", lambda data, seed: {("labels", seed)})
+    note(parity.sae, "fit_stack", lambda x, config, *, seeds, **_: {("sae", seed) for seed in seeds})
+    for seed in range(1, 11):
+        for state in ("shuffled labels", "shuffled columns"):
+            parity.dictionary_run(
+                **DICTIONARY | {"seed": seed, "net_epochs": 0}, state=state, rows="released", n_sae=2, sae_epochs=1
+            )
+    kinds = dict.fromkeys(kind for kind, _ in drawn)
+    assert set(kinds) == {"network", "labels", "columns", "sae"}
+    assert len({seed for _, seed in set(drawn)}) == len(set(drawn))
 
 
 @pytest.mark.parametrize(

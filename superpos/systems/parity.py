@@ -36,15 +36,23 @@ __all__ = [
 ENUMERABLE = 2**24  # inputs that are listed one by one
 AHEAD = 16  # steps whose dropout masks are drawn at once
 RELEASED_ROWS = 1_024  # the paper's code asks for 1,000, in batches of 64, of samples in the order of task and label
-LOOKS = (12, 31, 100, 200, 400, 800, 1_600)  # epochs after which F is read; 31 hold as many steps as that code takes
+LOOKS = (
+    12,
+    31,
+    100,
+    200,
+    400,
+    800,
+    1_600,
+)  # epochs after which F is read; 31 hold about as many steps as that code takes
 
-# The paper's code trains torch.nn.Linear layers, untied, for a given number of epochs, and reads the rows it fitted.
-PUBLISHED = sae.Config(tied=False, decoder_bias=True, init="linear", patience=None)
+# The paper's code trains two torch.nn.Linear layers for a given number of epochs, and reads the rows that it fitted.
+LINEAR = sae.Config(tied=False, decoder_bias=True, init="linear", patience=None)
 RECIPES = {
-    "published": PUBLISHED,
-    "sum": PUBLISHED.but(loss="l1_sum"),
-    "tied": PUBLISHED.but(tied=True, decoder_bias=False, init="xavier"),
-    "topk": PUBLISHED.but(activation="topk", k=15, loss="mse"),
+    "published": LINEAR,
+    "sum": LINEAR.but(loss="l1_sum"),
+    "tied": LINEAR.but(tied=True, decoder_bias=False, init="xavier"),
+    "topk": LINEAR.but(activation="topk", k=15, loss="mse"),  # as many as there are inputs
     "protocol": sae.PROTOCOL,
 }
 ROWS = ("all", "released")
@@ -229,31 +237,32 @@ def share_correct(network, data):
     return ((network(data.inputs)[:, 0] > 0) == data.labels.bool()).double().mean().item()
 
 
-@functools.lru_cache(maxsize=8)
-def _task(seed):
-    """Training and test samples of a run's seed."""
-    return parity().split(0.2, seed=10**9 + seed)
+@functools.lru_cache(maxsize=16)
+def _task(seed, shuffled=False):
+    """Training and test samples of a run's seed; with shuffled labels for training where asked."""
+    train, test = parity().split(0.2, seed=10**9 + seed)
+    return train.shuffle_labels(2 * 10**9 + seed) if shuffled else train, test
 
 
-@functools.lru_cache(maxsize=8)
-def _networks(seed, state, width, dropout, epochs):
+@functools.lru_cache(maxsize=64)
+def _networks(seed, shuffled, width, dropout, epochs):
     """The networks of a run, one a dropout rate; runs that differ only in the SAE share them within a process."""
-    train, _ = _task(seed)
-    train = train.shuffle_labels(2 * 10**9 + seed) if state == "shuffled labels" else train
-    epochs = 0 if state == "untrained" else epochs
+    train, _ = _task(seed, shuffled)
     return train_networks(train, seeds=[seed] * len(dropout), dropout=dropout, width=width, epochs=epochs)
 
 
-def _activations(networks, seed, state, site, rows):
-    """What the SAEs of each network are fitted to and read on held out. → two lists of (n, h)"""
-    train, test = _task(seed)
+def _prepared(state, seed, site, rows, width, dropout, epochs):
+    """Networks, the samples they were trained and tested on, and the activations (n, h) of each to fit and to read."""
+    shuffled = state == "shuffled labels"
+    networks = _networks(seed, shuffled, width, dropout, 0 if state == "untrained" else epochs)
+    samples = read = _task(seed, shuffled)
     if rows == "released":
-        train, test = (data.at((data.task == 0) & (data.labels == 0)) for data in (train, test))
-        train = train.at(slice(RELEASED_ROWS))
-    x = [[hidden(network, data, site) for network in networks] for data in (train, test)]
+        read = [data.at((data.task == 0) & (data.inputs[:, 3:7].sum(1) % 2 == 0)) for data in samples]
+        read[0] = read[0].at(slice(RELEASED_ROWS))
+    x = [[hidden(network, data, site) for network in networks] for data in read]
     if state == "shuffled columns":
-        x = [[shuffle_columns(rows, 3 * 10**9 + seed) for rows in part] for part in x]
-    return x
+        x = [[shuffle_columns(h, 3 * 10**9 + seed) for h in part] for part in x]
+    return networks, samples, x
 
 
 def _config(recipe, n_codes, l1, epochs):
@@ -276,55 +285,54 @@ def dictionary_run(
     A look is taken after each of LOOKS epochs, and at the end: F on the rows fitted, and on the test samples.
     """
     _check_run(recipe, state, rows)
-    networks = _networks(seed, state, width, (0.0,), net_epochs)
-    (x,), (held_out,) = _activations(networks, seed, state, site, rows)
+    (network,), (_, test), ((x,), (held_out,)) = _prepared(state, seed, site, rows, width, (0.0,), net_epochs)
     config = _config(recipe, int(expansion * width), l1, sae_epochs)
-    seeds = [10**6 * (j + 1) + seed for j in range(n_sae)]
-    fits = sae.fit_stack(x, config, seeds=seeds, snapshots=(*LOOKS, sae_epochs), label=f"D = {config.n_codes}")
-    steps = -(-len(x) // config.batch_size)
-    about = {"accuracy": share_correct(networks[0], _task(seed)[1])}
-    return [
-        about | {"sae_seed": j, "epochs": epochs, "steps": epochs * steps, **_reading(look, x, held_out)}
-        for j, fit in enumerate(fits)
-        for epochs, look in fit.snapshots.items()
-    ]
+    about = {"accuracy": share_correct(network, test)}
+    fits = sae.fit_stack(x, config, seeds=_sae_seeds(seed, n_sae), snapshots=(*LOOKS, sae_epochs), label="dictionary")
+    return [about | {"sae_seed": j} | look for j, fit in enumerate(fits) for look in _looks(fit, config, x, held_out)]
 
 
 def dropout_run(
     *, width, recipe, l1, state, seed, site="pre", rows="all", n_rates=10, n_sae=1, net_epochs=300, sae_epochs=400
 ):
-    """One run for `sweep`: a network a dropout rate from 0 to 0.9, SAEs of 4·width codes on each. → a row per SAE
+    """One run for `sweep`: a network a dropout rate from 0 to 0.9, SAEs of 4·width codes on each. → a row per SAE, look
 
-    Parameters as `dictionary_run` takes them. Beside F a row holds how polysemantic codes and neurons are
-    (`metrics.polysemanticity`), and the same of the network's own first weights, for which no SAE is needed.
+    Parameters as `dictionary_run` takes them. `accuracy_train` is on the labels trained on. Beside F a row holds how
+    polysemantic codes and neurons are (`metrics.polysemanticity`), and the same of the network's own first weights.
     """
     _check_run(recipe, state, rows)
     rates = tuple(round(0.9 * i / max(1, n_rates - 1), 3) for i in range(n_rates))
-    networks = _networks(seed, state, width, rates, net_epochs)
-    x, held_out = _activations(networks, seed, state, site, rows)
+    networks, (train, test), x = _prepared(state, seed, site, rows, width, rates, net_epochs)
     config = _config(recipe, 4 * width, l1, sae_epochs)
-    train, test = _task(seed)
     made = []
-    for j in range(n_sae):
-        fits = sae.fit_stack(torch.stack(x), config, seeds=[10**6 * (j + 1) + seed] * len(x), label=f"h = {width}")
-        for rate, network, fit, *parts in zip(rates, networks, fits, x, held_out, strict=True):
+    for j, sae_seed in enumerate(_sae_seeds(seed, n_sae)):
+        fits = sae.fit_stack(
+            torch.stack(x[0]), config, seeds=[sae_seed] * n_rates, snapshots=(*LOOKS, sae_epochs), label=f"h = {width}"
+        )
+        for rate, network, fit, *parts in zip(rates, networks, fits, *x, strict=True):
             about = {"dropout": rate, "sae_seed": j, "accuracy": share_correct(network, test)}
             about |= {"accuracy_train": share_correct(network, train), **_wiring(network)}
-            made.append(about | _reading(fit, *parts))
+            made += [about | look for look in _looks(fit, config, *parts)]
     return made
 
 
-def _reading(fit, x, held_out):
-    """Reading of an SAE on the rows fitted, and its F on the rows held out."""
-    seen = reading(fit, x, "hidden")
+def _sae_seeds(seed, n_sae):
+    return [10**6 * (j + 1) + seed for j in range(n_sae)]
+
+
+def _looks(fit, config, x, held_out):
+    """What each snapshot of a fit reads on the rows fitted, and its F on the rows held out. → dicts"""
     names = ("n_codes", "effective_features", "psi", "hill_0", "hill_2", "fvu", "l0", "dead")
-    names = (*names, "neurons_per_code", "codes_per_neuron")
-    apart = reading(fit, held_out, "hidden")["effective_features"]
-    return {name: seen[name] for name in names} | {"held_out_features": apart}
+    _, per_round = config.rounds_for(len(x))
+    for epochs, look in fit.snapshots.items():
+        seen = reading(look, x, "hidden")
+        read = {name: seen[name] for name in (*names, "neurons_per_code", "codes_per_neuron")}
+        apart = reading(look, held_out, "hidden")["effective_features"]
+        yield {"epochs": epochs, "steps": epochs * per_round, **read, "held_out_features": apart}
 
 
 def _wiring(network):
-    """How polysemantic the network's own first weights are: inputs a neuron reads, neurons an input reaches."""
+    """How polysemantic the network's own first weights are: neurons an input reaches, inputs a neuron reads."""
     W = network.hidden.weight.T
     neurons, inputs = metrics.polysemanticity(W, torch.ones(len(W)))
     return {"neurons_per_input": neurons, "inputs_per_neuron": inputs}
