@@ -106,23 +106,18 @@ print("alike:", round(metrics.effective_features(alike), 6), " alone:", round(me
 # ours, and differs in what it holds fixed: decoder rows of length one, activations brought to a common length, a
 # penalty that does not weaken when the dictionary grows, a fixed number of steps, held-out rows for reading.
 
-
 # %%
-def numbers(text):
-    return [int(word) for word in text.split(",") if word]
-
-
 fixed = {
     "config": ["protocol", "published"],
     "n_neurons": 64,
-    "seed": numbers(planted_seeds),
+    "seed": sweep.numbers(planted_seeds),
     "n": planted_rows,
     "longer": planted_length,
     "codes": 1.0,
 }
-stress = {"k": numbers(stress_k), "active": 3}
+stress = {"k": sweep.numbers(stress_k), "active": 3}
 runs = [
-    *sweep.expand(**fixed, k=numbers(planted_k), active=numbers(planted_active)),
+    *sweep.expand(**fixed, k=sweep.numbers(planted_k), active=sweep.numbers(planted_active)),
     *sweep.expand(**fixed | stress | {"longer": 2.0}),
     *sweep.expand(**fixed | stress | {"codes": 2.0}),
 ]

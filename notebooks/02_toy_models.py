@@ -126,10 +126,6 @@ rows = {"published": rows_published, "protocol": rows_protocol}
 fixed = {"n_models": n_models, "toy_steps": toy_steps, "n_neurons": 5, "expansion": 8.0, "l1": None, "spacing": "log"}
 
 
-def numbers(text):
-    return [float(word) if "." in word else int(word) for word in text.split(",") if word]
-
-
 def grid(**axes):
     return [r for config, n in rows.items() for r in sweep.expand(**fixed | {"config": config, "n": n} | axes)]
 
@@ -144,13 +140,13 @@ truth_here = sweep.run(
 )
 
 # %%
-others = {"seed": numbers(families), "spacing": ["log", "linear"]}
+others = {"seed": sweep.numbers(families), "spacing": ["log", "linear"]}
 stability = [
     *grid(**others),
     *sweep.expand(**fixed | others | {"config": "protocol", "n": rows_published}),
-    *grid(seed=stability_seed, l1=numbers(lambdas)),
-    *grid(seed=stability_seed, expansion=numbers(dictionaries)),
-    *grid(seed=stability_seed, n_neurons=numbers(bottlenecks)),
+    *grid(seed=stability_seed, l1=sweep.numbers(lambdas)),
+    *grid(seed=stability_seed, expansion=sweep.numbers(dictionaries)),
+    *grid(seed=stability_seed, n_neurons=sweep.numbers(bottlenecks)),
 ]
 stability_here = sweep.run(toy.toy_run, stability, file("toy.csv"), cluster=cluster or None)
 
@@ -168,9 +164,7 @@ print(len(truth_here), "models and", len(stability_here), "in the sweeps; ψ fol
 # %%
 full, truth = sweep.read(f"{committed}/toy.csv"), sweep.read(f"{committed}/toy_truth.csv")
 for name, table in {"toy_truth.csv": truth, "toy.csv": full}.items():
-    hours = table.groupby("finished").seconds.first().sum() / 3600
-    print(f"{name}: {len(table)} rows, {hours:.1f} process hours, code {', '.join(sorted(set(table.revision)))}, "
-          f"{', '.join(sorted(set(table.versions)))}, {', '.join(sorted(set(table.device)))}")  # fmt: skip
+    print(f"{name}: {sweep.made_by(table)}")
 primary = truth.groupby(["config", "model"], as_index=False, sort=False).mean(numeric_only=True)
 
 # %% [markdown]

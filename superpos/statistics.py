@@ -107,21 +107,28 @@ def _pearson(x, y, axis=-1):
     return stats.pearsonr(x, y, axis=axis).statistic
 
 
-def verdict(paper, low, high, *, error=0.0, direction=False):
+def verdict(paper, low, high, *, error=0.0, direction=0, within=None):
     """ "agrees", "differs" or "open" for a claim, by a rule fixed before any run.
 
     A claim of a value agrees if the paper's interval, paper ± error, meets ours, [low, high]; without an error of
-    the paper's its number must lie in ours. A claim of `direction` agrees if our interval lies on the paper's side
-    of zero, differs if it lies on the other, and is open while it holds zero. Without a number of the paper (None)
-    or without an interval of ours (NaN) the claim is open.
+    the paper's its number must lie in ours. A claim of `direction` (+1 or −1) agrees if our interval lies on that side
+    of zero, differs if it lies on the other, and is open while it holds zero. A claim that something is near zero
+    agrees if our interval lies `within` ± of it, differs if it lies outside, and is open else; these two need no number
+    of the paper's (None). A claim of a value without one, or without an interval of ours (NaN), is open.
     """
-    if paper is None or not np.isfinite([low, high]).all():
+    if direction not in (-1, 0, 1) or (direction and within is not None):
+        raise ValueError(f"direction must be -1 or 1, or within be given, not both; got {direction} and {within}")
+    if not np.isfinite([low, high]).all():
         return "open"
-    if not direction:
-        return "agrees" if low <= paper + error and paper - error <= high else "differs"
-    if low <= 0 <= high:
+    if direction:
+        low, high = (low, high) if direction > 0 else (-high, -low)
+        return "agrees" if low > 0 else "differs" if high < 0 else "open"
+    if within is not None:
+        inside, outside = -within <= low and high <= within, high < -within or within < low
+        return "agrees" if inside else "differs" if outside else "open"
+    if paper is None:
         return "open"
-    return "agrees" if (low > 0) == (paper > 0) else "differs"
+    return "agrees" if low <= paper + error and paper - error <= high else "differs"
 
 
 def correlate(table, by, x, y, *, least=10, **options):

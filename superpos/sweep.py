@@ -28,7 +28,7 @@ from joblib import Parallel, delayed, parallel_config
 from superpos.progress import progress
 from superpos.provenance import PROVENANCE, provenance
 
-__all__ = ["expand", "read", "run"]
+__all__ = ["expand", "made_by", "numbers", "read", "run"]
 
 
 def expand(**axes):
@@ -83,6 +83,19 @@ def read(path):
     if not Path(path).exists():
         raise FileNotFoundError(f"no results file at {path}")
     return pd.read_csv(path)
+
+
+def numbers(text):
+    """The numbers of a list as papermill takes it, "1,2.5": those with a point are floats. → list"""
+    return [float(word) if "." in word else int(word) for word in text.split(",") if word.strip()]
+
+
+def made_by(table):
+    """One line that says what made the rows of a results file: how many, how long, by which code and where."""
+    runs = table[table.row.str.startswith("1/")]
+    names = (", ".join(sorted(set(table[name]))) for name in ("revision", "versions", "device"))
+    hours = f"{runs.seconds.sum() / 3600:.1f} process hours"
+    return f"{len(table)} rows of {len(runs)} runs, {hours}, code {', '.join(names)}"
 
 
 def _call(function, threads, parameters):

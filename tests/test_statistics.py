@@ -58,16 +58,30 @@ def test_summarize_by_group():
         ((0.9, 0.85, 0.95), {}, "agrees"),
         ((0.9, 0.91, 0.95), {}, "differs"),
         ((0.9, 0.91, 0.95), {"error": 0.02}, "agrees"),
-        ((0.9, 0.2, 0.5), {"direction": True}, "agrees"),
-        ((-0.9, 0.2, 0.5), {"direction": True}, "differs"),
-        ((0.9, -0.1, 0.5), {"direction": True}, "open"),
+        ((None, 0.2, 0.5), {"direction": 1}, "agrees"),
+        ((None, 0.2, 0.5), {"direction": -1}, "differs"),
+        ((None, -0.5, -0.2), {"direction": -1}, "agrees"),
+        ((-0.9, -0.5, -0.2), {"direction": 1}, "differs"),
+        ((None, -0.1, 0.5), {"direction": 1}, "open"),
+        ((None, -0.05, 0.1), {"within": 0.1}, "agrees"),
+        ((0.9, 0.11, 0.2), {"within": 0.1}, "differs"),
+        ((None, -0.2, -0.15), {"within": 0.1}, "differs"),
+        ((None, 0.05, 0.2), {"within": 0.1}, "open"),
+        ((None, -0.3, 0.3), {"within": 0.1}, "open"),
         ((None, 0, 1), {}, "open"),
         ((0.5, np.nan, np.nan), {}, "open"),
-        ((-1, np.nan, np.nan), {"direction": True}, "open"),
+        ((-1, np.nan, np.nan), {"direction": -1}, "open"),
+        ((None, np.nan, np.nan), {"within": 1.0}, "open"),
     ],
 )
 def test_verdict_rule(arguments, options, expected):
     assert statistics.verdict(*arguments, **options) == expected
+
+
+@pytest.mark.parametrize("options", [{"direction": 2}, {"direction": 1, "within": 0.1}])
+def test_a_claim_is_of_one_kind(options):
+    with pytest.raises(ValueError, match="direction must be -1 or 1, or within be given"):
+        statistics.verdict(None, 0, 1, **options)
 
 
 def test_claims_replace_their_row_and_leave_the_others(tmp_path):

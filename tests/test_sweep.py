@@ -217,3 +217,18 @@ def test_a_dask_cluster_by_its_address(tmp_path):
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         table = sweep.run(square, runs(6), tmp_path / "rows.csv", cluster=cluster.scheduler_address)
     assert table.square.tolist() == [0, 1, 4, 9, 16, 25]
+
+
+def test_numbers_keep_their_kind():
+    assert sweep.numbers("1,2.5, 3") == [1, 2.5, 3]
+    assert [type(v) for v in sweep.numbers("1,2.0")] == [int, float]
+    assert sweep.numbers("") == []
+    with pytest.raises(ValueError, match="two"):
+        sweep.numbers("1,two")
+
+
+def test_made_by_counts_a_run_once_however_many_rows_it_has():
+    """Two runs of half an hour that end in the same second, of two rows and one."""
+    columns = {"revision": "abc", "versions": "torch 2", "device": "a processor", "finished": "now", "seconds": 1800.0}
+    table = pd.DataFrame([columns | {"row": row} for row in ("1/2", "2/2", "1/1")])
+    assert sweep.made_by(table) == "3 rows of 2 runs, 1.0 process hours, code abc, torch 2, a processor"
