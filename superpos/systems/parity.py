@@ -282,13 +282,13 @@ def dictionary_run(
 
     recipe: of RECIPES, with its own unit of `l1`; state: of STATES; site: as `hidden` takes it; rows: "all" training
     samples, or "released", the RELEASED_ROWS that the paper's code comes to read (one task, even parity).
-    A look is taken after each of LOOKS epochs, and at the end: F on the rows fitted, and on the test samples.
+    A look is taken after each of LOOKS epochs, half-way and at the end: F on the rows fitted, and on the test samples.
     """
     _check_run(recipe, state, rows)
     (network,), (_, test), ((x,), (held_out,)) = _prepared(state, seed, site, rows, width, (0.0,), net_epochs)
     config = _config(recipe, int(expansion * width), l1, sae_epochs)
     about = {"accuracy": share_correct(network, test)}
-    fits = sae.fit_stack(x, config, seeds=_sae_seeds(seed, n_sae), snapshots=(*LOOKS, sae_epochs), label="dictionary")
+    fits = sae.fit_stack(x, config, seeds=_sae_seeds(seed, n_sae), snapshots=_rounds(sae_epochs), label="dictionary")
     return [about | {"sae_seed": j} | look for j, fit in enumerate(fits) for look in _looks(fit, config, x, held_out)]
 
 
@@ -307,7 +307,7 @@ def dropout_run(
     made = []
     for j, sae_seed in enumerate(_sae_seeds(seed, n_sae)):
         fits = sae.fit_stack(
-            torch.stack(x[0]), config, seeds=[sae_seed] * n_rates, snapshots=(*LOOKS, sae_epochs), label=f"h = {width}"
+            torch.stack(x[0]), config, seeds=[sae_seed] * n_rates, snapshots=_rounds(sae_epochs), label=f"h = {width}"
         )
         for rate, network, fit, *parts in zip(rates, networks, fits, *x, strict=True):
             about = {"dropout": rate, "sae_seed": j, "accuracy": share_correct(network, test)}
@@ -318,6 +318,11 @@ def dropout_run(
 
 def _sae_seeds(seed, n_sae):
     return [10**6 * (j + 1) + seed for j in range(n_sae)]
+
+
+def _rounds(sae_epochs):
+    """When to look: after LOOKS, half-way, and at the end."""
+    return (*LOOKS, sae_epochs // 2, sae_epochs)
 
 
 def _looks(fit, config, x, held_out):
