@@ -74,7 +74,12 @@ def execute(path):
     """Execute a chapter with the parameters it stores, and save its notebook if it succeeded."""
     notebook = _clean(jupytext.read(path))
     client = NotebookClient(
-        notebook, kernel_name="python3", timeout=None, record_timing=False, resources={"metadata": {"path": NOTEBOOKS}}
+        notebook,
+        kernel_name="python3",
+        timeout=None,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": NOTEBOOKS}},
     )
     client.execute()
     _write(_clean(notebook), path.with_suffix(".ipynb"))

@@ -232,7 +232,8 @@ died.to_frame()
 # %% mystnb={"figure": {"caption": "F against training length, one line a dictionary; the menu chooses the recipe and λ. Geometric mean of the networks, bands their 95% t interval.", "name": "fig-dictionary-length"}} tags=["hide-input", "nbval-ignore-output"]
 looks = curve(full[full.kind != "released, longer networks"], ["kind", "λ", "n_codes", "steps"])
 looks = looks.assign(codes=looks.n_codes.astype(str), curve=looks.kind + ", λ = " + looks["λ"])
-names = sorted(looks.curve.unique(), key=lambda name: (name.split(",")[0] not in order, name))
+in_menu = [*order, *parity.STATES]
+names = sorted(looks.curve.unique(), key=lambda name: (in_menu.index(name.split(",")[0]), float(name.split("=")[1])))
 looks = looks.sort_values("curve", key=lambda curve: curve.map(names.index), kind="stable")
 drawn(
     looks,

@@ -153,9 +153,8 @@ def _rules(rule):
     base = alt.Chart(alt.Data(values=[{"v": value, "label": label} for label, value in named.items()])).encode(y="v:Q")
     lines = base.mark_rule(strokeDash=[4, 4], color="#888")
     place = {"align": "left", "baseline": "bottom", "dy": -3, "x": 6}
-    halo = base.mark_text(**place, stroke="white", strokeWidth=4, strokeJoin="round").encode(text="label:N")
-    text = base.mark_text(**place, color="#555").encode(text="label:N")
-    return [lines], [halo, text] if any(named) else []
+    text = base.mark_text(**place, color="#777").encode(text="label:N")
+    return [lines], [text] if any(named) else []
 
 
 def _under_menu(layers, column, values):
