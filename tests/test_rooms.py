@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "superpos"
 ORDER = [
     "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "activations",
     "measurement",
-    "systems.planted", "systems.toy", "systems.parity", "sweep", "statistics", "verdicts", "charts",
+    "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms",
+    "sweep", "statistics", "verdicts", "charts",
 ]  # fmt: skip
 FLOORS = ["", "systems"]
 
@@ -37,9 +38,22 @@ def test_a_room_imports_only_rooms_above_it(room):
         assert other in ORDER[: ORDER.index(room)], f"{room} imports {other}"
 
 
-@pytest.mark.parametrize("room", ["", ".sweep", ".systems.toy", ".data", ".networks", ".statistics"])
+@pytest.mark.parametrize(
+    "room", ["", ".sweep", ".systems.toy", ".systems.algorithms", ".data", ".networks", ".statistics"]
+)
 def test_core_rooms_stay_light(room):
-    heavy = ["nnsight", "altair", "transformers", "torchvision", "matplotlib", "distributed", "sklearn", "vl_convert"]
+    heavy = [
+        "nnsight",
+        "altair",
+        "transformers",
+        "torchvision",
+        "matplotlib",
+        "distributed",
+        "sklearn",
+        "vl_convert",
+        "tracr",
+        "jax",
+    ]
     code = f"import superpos{room}, sys; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
