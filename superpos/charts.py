@@ -13,7 +13,7 @@ import altair as alt
 import vl_convert
 from PIL import Image
 
-__all__ = ["COLORS", "diversity_explorer", "heatmap_slider", "intervals", "lines", "points", "use"]
+__all__ = ["COLORS", "diversity_explorer", "heatmap_slider", "intervals", "lines", "points", "streams_explorer", "use"]
 
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 COLORS = ["#4269d0", "#d1495b", "#2a9d8f", "#b07d0a", "#8e5bb5", "#6b7280", "#1b9dd9", "#c2571a"]
@@ -114,24 +114,28 @@ def points(
 
 def lines(
     table, x, y, *, low=None, high=None, color=None, x_title=None, y_title=None, color_title=None, x_scale="linear",
-    y_scale="linear", y_domain=None, tooltip=(), rule=None, choose=None, title="", description="", width=480, height=300,
+    y_scale="linear", y_domain=None, tooltip=(), rule=None, choose=None, cross=None, title="", description="", width=480,
+    height=300,
 ):  # fmt: skip
     """Lines of column y over x with a band from column `low` to `high`.
 
     rule: a value at which a horizontal line is drawn, or {label: value}; choose: a column, one value of which is shown
-    at a time, by a menu that starts at the first.
+    at a time, by a menu that starts at the first; cross: a column of booleans, true where a point is drawn as ×.
     """
     x_axis = _encoding(x, x_title or x, x_scale)
     y_axis = _encoding(y, y_title or y, y_scale, domain=y_domain)
     base = alt.Chart(table).encode(x=alt.X(**x_axis))
     shown = [name for name in (color, x, y, low, high, *tooltip) if name]
     tips = [alt.Tooltip(name, format=".3g") if table[name].dtype.kind == "f" else name for name in shown]
-    line = base.mark_line(point=alt.OverlayMarkDef(size=42), clip=True).encode(y=alt.Y(**y_axis), tooltip=tips)
+    dot = None if cross else alt.OverlayMarkDef(size=42)
+    line = base.mark_line(point=dot or False, clip=True).encode(y=alt.Y(**y_axis), tooltip=tips)
     pick = alt.selection_point(fields=[color], bind="legend") if color else None
     layers = []
     if low and high:
         layers.append(base.mark_area(opacity=0.18, clip=True).encode(y=alt.Y(**{**y_axis, "field": low}), y2=high))
     layers.append(line)
+    if cross:
+        layers.insert(-1, _crosses(base.encode(y=alt.Y(**y_axis), tooltip=tips), cross))
     if color:
         hue = alt.Color(color, type="nominal", title=color_title or color, sort=None)
         fade = alt.condition(pick, alt.value(1), alt.value(0.08))
@@ -143,6 +147,15 @@ def lines(
         layers = _under_menu(layers, choose, list(table[choose].unique()))
     rules, labels = _rules(rule)
     return _titled(alt.layer(*rules, *layers, *labels), title, description, width, height)
+
+
+def _crosses(base, column):
+    """A point for each row: × where `column` is true, a dot else."""
+    is_cross = f"datum['{column}']"
+    shape = alt.condition(is_cross, alt.value("cross"), alt.value("circle"))
+    return base.mark_point(filled=True, opacity=1, size=52, clip=True).encode(
+        shape=shape, angle=alt.condition(is_cross, alt.value(45), alt.value(0))
+    )
 
 
 def _rules(rule):
@@ -216,6 +229,35 @@ def heatmap_slider(
         .add_params(frame)
     )
     return _titled(chart, title, description, width, height)
+
+
+def streams_explorer(table, answers, *, choose, values_title, limit, start, title="", description="", width=480):
+    """Heat maps under each other, one a value of column `panel`, of what a menu over column `choose` picks, and a line of words.
+
+    table: `choose`, panel, position, coordinate, value; rows without `choose` (None) are shown for every pick; positions
+    and coordinates stand in their order in the table. answers: `choose`, words. Colours run from −limit to limit.
+    """
+    picked = f"datum['{choose}'] == null || datum['{choose}'] == shown"
+    options = answers[choose].tolist()
+    menu = alt.param(name="shown", value=start, bind=alt.binding_select(options=options, name=f"{choose} "))
+    scale = alt.Scale(scheme="redblue", domain=[-limit, limit])
+    words = alt.Chart(answers).mark_text(align="left", fontSize=14, fontWeight=600, x=0).encode(text="words:N")
+    parts = [words.transform_filter(picked).properties(width=width, height=24)]
+    rows = list(dict.fromkeys(table.position))
+    for panel, part in table.groupby("panel", sort=False):
+        order = list(dict.fromkeys(part.coordinate))
+        shown = alt.Chart(part.astype({choose: object}).where(part.notna(), None)).mark_rect()
+        shown = shown.transform_filter(picked).encode(
+            x=alt.X(
+                "coordinate:N", sort=order, title=None, axis=alt.Axis(labelFontSize=9, labelAngle=-90, ticks=False)
+            ),
+            y=alt.Y("position:N", sort=rows, title=None),
+            color=alt.Color("value:Q", scale=scale, title=values_title),
+            tooltip=["position:N", "coordinate:N", alt.Tooltip("value:Q", format=".2f")],
+        )
+        parts.append(shown.properties(title=panel, width=width, height=18 * len(rows)))
+    chart = alt.vconcat(*parts).add_params(menu)
+    return chart.properties(title=title, description=description)
 
 
 def diversity_explorer(start, *, title="", description="", width=420, height=220):

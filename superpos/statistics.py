@@ -107,12 +107,12 @@ def _pearson(x, y, axis=-1):
     return stats.pearsonr(x, y, axis=axis).statistic
 
 
-def verdict(paper, low, high, *, error=0.0, direction=0, within=None):
+def verdict(paper, low, high, *, error=0.0, direction=0, within=None, than=0.0):
     """ "agrees", "differs" or "open" for a claim, by a rule fixed before any run.
 
     A claim of a value agrees if the paper's interval, paper ± error, meets ours, [low, high]; without an error of
     the paper's its number must lie in ours. A claim of `direction` (+1 or −1) agrees if our interval lies on that side
-    of zero, differs if it lies on the other, and is open while it holds zero. A claim that something is near zero
+    of `than`, differs if it lies on the other, and is open while it holds it. A claim that something is near zero
     agrees if our interval lies `within` ± of it, differs if it lies outside, and is open else; these two need no number
     of the paper's (None). A claim of a value without one, or without an interval of ours (NaN), is open.
     """
@@ -121,7 +121,7 @@ def verdict(paper, low, high, *, error=0.0, direction=0, within=None):
     if not np.isfinite([low, high]).all():
         return "open"
     if direction:
-        low, high = (low, high) if direction > 0 else (-high, -low)
+        low, high = (low - than, high - than) if direction > 0 else (than - high, than - low)
         return "agrees" if low > 0 else "differs" if high < 0 else "open"
     if within is not None:
         inside, outside = -within <= low and high <= within, high < -within or within < low

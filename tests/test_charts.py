@@ -20,12 +20,35 @@ TABLE = pd.DataFrame(
         "frame": [0, 0, 0, 1, 1, 1],
     }
 )
+STREAMS = pd.DataFrame(
+    {
+        "n": [2, 2, 3, 3, None, None],
+        "panel": ["stream"] * 4 + ["whole"] * 2,
+        "position": ["a", "b"] * 3,
+        "coordinate": ["1", "2"] * 3,
+        "value": [0.1, -1, 0.3, 1, 0.5, 0.7],
+    }
+)
+ANSWERS = pd.DataFrame({"n": [2, 3], "words": ["wrong", "right"]})
 WORDS = {"title": "T", "description": "What it shows."}
 BUILT = {
     "points": lambda: charts.points(TABLE, "x", "y", color="who", diagonal=True, **WORDS),
     "lines": lambda: charts.lines(TABLE, "x", "y", low="low", high="high", color="who", rule=1, **WORDS),
     "lines of a menu": lambda: charts.lines(
         TABLE, "x", "y", low="low", high="high", color="who", choose="frame", rule={"a bound": 3}, **WORDS
+    ),
+    "lines with crosses": lambda: charts.lines(
+        TABLE.assign(failed=[True, False, False] * 2),
+        "x",
+        "y",
+        low="low",
+        high="high",
+        color="who",
+        cross="failed",
+        **WORDS,
+    ),
+    "streams": lambda: charts.streams_explorer(
+        STREAMS, ANSWERS, choose="n", values_title="v", limit=1, start=2, **WORDS
     ),
     "plain lines": lambda: charts.lines(TABLE, "x", "y", x_scale="log", **WORDS),
     "intervals": lambda: charts.intervals(TABLE, "y", "who", low="low", high="high", color="frame", rule=1, **WORDS),
@@ -80,3 +103,13 @@ def test_a_menu_shows_one_value_at_a_time_and_rules_carry_their_labels(theme):
     labels = [layer for layer in spec["layer"] if layer["mark"]["type"] == "text"]
     assert all(label["data"]["values"] == [{"v": 3, "label": "a bound"}] for label in labels)
     assert labels[-1] is spec["layer"][-1]  # over the lines
+
+
+def test_streams_show_what_the_menu_picks_and_what_belongs_to_all(theme):
+    spec = BUILT["streams"]().to_dict(validate=True)
+    words, stream, whole = spec["vconcat"]
+    assert spec["params"][0]["value"] == 2
+    assert spec["params"][0]["bind"]["options"] == [2, 3]
+    assert all("shown" in part["transform"][0]["filter"] for part in (words, stream, whole))
+    held = {row["n"] for row in spec["datasets"][whole["data"]["name"]]}
+    assert held == {None}
