@@ -240,7 +240,7 @@ def streams_explorer(table, answers, *, choose, values_title, limit, start, titl
     picked = f"datum['{choose}'] == null || datum['{choose}'] == shown"
     options = answers[choose].tolist()
     menu = alt.param(name="shown", value=start, bind=alt.binding_select(options=options, name=f"{choose} "))
-    scale = alt.Scale(scheme="redblue", domain=[-limit, limit])
+    scale = alt.Scale(scheme="redblue", domain=[-limit, limit], clamp=True)
     words = alt.Chart(answers).mark_text(align="left", fontSize=14, fontWeight=600, x=0).encode(text="words:N")
     parts = [words.transform_filter(picked).properties(width=width, height=24)]
     rows = list(dict.fromkeys(table.position))

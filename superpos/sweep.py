@@ -131,7 +131,12 @@ def _parallel(n_jobs, cluster):
     """A joblib Parallel that yields results as they come: local processes, or the workers of a Dask cluster."""
     n_jobs = n_jobs or os.cpu_count()
     if cluster is None:
-        with Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs + 1") as parallel:
+        with (
+            warnings.catch_warnings(),
+            Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs + 1") as parallel,
+        ):
+            # joblib replaces a worker whose memory has grown, as it does where a run imports a large library
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             yield parallel
         return
     from distributed import Client

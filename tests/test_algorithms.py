@@ -1,4 +1,6 @@
 import itertools
+import math
+from collections import Counter
 
 import pandas as pd
 import pytest
@@ -84,6 +86,9 @@ def test_share_right_of_known_logits():
     tokens, sequences = programs.share_right(always_first, task)
     assert tokens == pytest.approx(2 / 3)
     assert sequences == 0.5
+    broken = always_first.clone()
+    broken[1, 1] = torch.nan
+    assert programs.share_right(broken, task)[1] == 0
 
 
 def test_numbers_as_answers(tmp_path, monkeypatch):
@@ -232,6 +237,53 @@ def test_scratch_learns(small):
     assert trained.tokens.item() > 0.9
 
 
+def test_networks_and_saes_start_from_different_numbers(small):
+    network = algorithms._untrained(small, 16, 5).token.weight
+    rows = torch.randn(100, 16, generator=torch.Generator().manual_seed(5))  # the SAE's first weights
+    unit = torch.nn.functional.normalize
+    assert (unit(network) @ unit(rows).T).abs().max() < 0.95
+    fit = algorithms.sae.fit(
+        rows, algorithms.sae.PROTOCOL.but(scale="none", n_codes=100, l1=0.0, steps=1, lr=1e-9), seed=5
+    )
+    assert torch.allclose(unit(rows), fit.dictionary, atol=1e-3)
+
+
+def test_a_stream_with_negative_values_cannot_be_compressed():
+    with pytest.raises(ValueError, match="down to -1"):
+        algorithms.compress(compile_program("parentheses"), 38, [0])
+
+
+def test_rows_are_the_real_positions_at_the_length_asked_for(small):
+    real = small.task.real
+    stream = torch.randn(*real.shape, 4, generator=torch.Generator().manual_seed(0))
+    stream[~real] = 1000.0
+    rows = algorithms._rows(stream, real, 3.0, 1)
+    assert len(rows.x) == int(real.sum())
+    assert rows.x.norm(dim=1).mean() == pytest.approx(3.0, abs=1e-4)
+    assert (rows.sample.bincount() == real.sum(1)).all()
+
+
+def test_f_of_a_rotated_stream_is_that_of_the_stream(small):
+    with torch.no_grad():
+        stream = small.model.streams(small.task.tokens)[0][2]
+    real = small.task.real
+    turn = torch.linalg.qr(torch.randn(25, 25, generator=torch.Generator().manual_seed(2)))[0]
+    length = stream[real].norm(dim=1).mean()
+    tables = [
+        pd.DataFrame(algorithms._read_all([algorithms._rows(x, real, length, 1)], [1], 25, 2_000))
+        for x in (stream, 5 * stream @ turn)
+    ]
+    plain, turned = (t.set_index("reading").effective_features for t in tables)
+    assert turned["main"] == pytest.approx(plain["main"], rel=0.1)
+    assert plain["small λ"] != plain["main"]
+
+
+def test_features_come_back_from_as_many_neurons():
+    f = algorithms.toy_features(0.2, 6, 500, 1)
+    W = algorithms.compress_features(f, 6, [1, 2], steps=1_500)
+    assert torch.allclose(torch.relu(f @ W.mT @ W), f.expand(2, -1, -1), atol=0.05)
+
+
 def test_toy_features_are_as_active_as_asked():
     x = algorithms.toy_features(0.1, 45, 20_000, 1)
     assert set(x.unique().tolist()) == {0, 1}
@@ -256,6 +308,10 @@ def test_a_run_gives_a_row_a_network_layer_and_reading(tmp_path):
     assert len(rows) == 2 * 3 * 3
     assert set(rows.network) == {5, 6}
     assert (rows.n_neurons == 20).all()
+    alone = pd.DataFrame(algorithms.network_run("compressed", "sort_unique", 20, 6, 1, 1_500, 0, 200))
+    second = rows[rows.network == 6]
+    assert second.psi_frobenius.iloc[0] == pytest.approx(alone.psi_frobenius.iloc[0], rel=1e-3)
+    assert second.psi_frobenius.iloc[0] != rows[rows.network == 5].psi_frobenius.iloc[0]
     assert rows[rows.reading == "4 N codes"].n_codes.unique().tolist() == [80]
     assert rows[rows.reading == "main"].n_codes.unique().tolist() == [100]
     assert rows.effective_features.between(1, 100).all()
@@ -275,9 +331,22 @@ def test_runs_of_other_kinds():
     program = pd.DataFrame(algorithms.program_run("sort_unique"))
     assert program.difference.max() < 1e-5
     assert list(program.layer) == [0, 1, 2]
+    assert program.truth.iloc[0] == pytest.approx(embedding_truth(), rel=1e-4)
     assert program["on"].iloc[0] == pytest.approx(
         3 - 325 / small_rows(), abs=1e-3
     )  # token, one, index; no index at BOS
+
+
+def embedding_truth():
+    """Perplexity of the coordinates that the embedding sets, counted in plain Python: one, the token, the place."""
+    counts = Counter()
+    for row in compile_program("sort_unique").task.tokens.tolist():
+        said = ["BOS", *words(compile_program("sort_unique").task, row)]
+        counts.update(["one"] * len(said))
+        counts.update(f"token {t}" for t in said)
+        counts.update(f"place {i}" for i in range(1, len(said)))
+    total = sum(counts.values())
+    return math.exp(-sum(c / total * math.log(c / total) for c in counts.values()))
 
 
 def small_rows():

@@ -169,13 +169,17 @@ def compress(compiled, n_neurons, seeds, *, read_steps=8_000, block_steps=3_000)
     brought to h over all states it meets; then also what it makes of that to its output. Each by Adam with gradients
     clipped to norm one, its step falling to zero as a cosine. Of the ends of the two the one that answers more sequences is
     kept. All sequences are trained on: this asks whether a solution exists, not whether it generalises.
-    Raises ValueError for a program that answers with numbers.
+    Every used coordinate is to come back by itself: a solution that merges some is not looked for. The second phase draws
+    its batches by the first seed. Raises ValueError for a program that answers with numbers, and for one whose stream
+    holds negative values, which ReLU(Wᵀr) cannot give back.
     """
-    if not compiled.task.outputs:
-        raise ValueError(
-            f"program {compiled.name!r} answers with numbers; a compression needs one that answers with tokens"
-        )
+    _check_answers(compiled)
     blocks, seeds = _blocks(compiled), list(seeds)
+    lowest = min(float(b.states[:, b.reads].min()) for b in blocks)
+    if lowest < -1e-3:
+        raise ValueError(
+            f"program {compiled.name!r} reads values down to {lowest:.3g}, which ReLU(Wᵀr) cannot give back"
+        )
     sizes, states = [len(b.states) for b in blocks], torch.cat([b.states for b in blocks])
 
     def read(W):
@@ -202,6 +206,11 @@ def compress(compiled, n_neurons, seeds, *, read_steps=8_000, block_steps=3_000)
     with torch.no_grad():
         streams, _ = compressed(compiled, W).streams(compiled.task.tokens)
     return Trained(streams, tokens, sequences, loss, W, shares[0][1])
+
+
+def _check_answers(compiled):
+    if not compiled.task.outputs:
+        raise ValueError(f"program {compiled.name!r} answers with numbers; expected one that answers with tokens")
 
 
 def _share_right(compiled, W):
@@ -247,8 +256,7 @@ def train_from_scratch(compiled, n_neurons, seeds, *, steps=3_000, lr=1e-2):
     Cross-entropy at the asked positions, Adam with gradients of each network clipped to norm one and a cosine step,
     batches of as many sequences of each length, from all that there are. Raises ValueError as `compress` does.
     """
-    if not compiled.task.outputs:
-        raise ValueError(f"program {compiled.name!r} answers with numbers; training needs one that answers with tokens")
+    _check_answers(compiled)
     task, seeds = compiled.task, list(seeds)
     networks = [_untrained(compiled, n_neurons, seed) for seed in seeds]
     weights, _ = torch.func.stack_module_state(networks)
@@ -275,12 +283,12 @@ def train_from_scratch(compiled, n_neurons, seeds, *, steps=3_000, lr=1e-2):
 
 
 def _untrained(compiled, n_neurons, seed):
-    """A transformer of the compiled one's shape, as torch initialises it from a seed."""
+    """A transformer of the compiled one's shape, as torch initialises it from a seed of its own stream."""
     if n_neurons < 1:
         raise ValueError(f"n_neurons must be at least 1, got {n_neurons}")
     task = compiled.task
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
+        torch.manual_seed(2 * STREAM + int(seed))
         sizes = (len(task.vocabulary), task.tokens.shape[1], len(task.outputs))
         return Transformer(n_neurons, *sizes, task.pad, compiled.shape)
 
@@ -392,7 +400,7 @@ def control_run(kind, activity, n_neurons, seed, n_networks, steps, sae_steps):
     kind: "toy", 45 features as `toy_features` gives them; "compiled", the last stream of the compiled reversal; "shuffled", the
     same with the columns in random orders, so that every feature keeps its own activity and loses the company it keeps.
     activity: of the toys (None for the others). One row a start and reading; right: share of rows in which every feature
-    read is on the right side of ½.
+    read is on the right side of half its largest value.
     """
     if kind not in CONTROLS:
         raise ValueError(f"unknown control {kind!r}; expected one of {', '.join(CONTROLS)}")
@@ -404,7 +412,10 @@ def control_run(kind, activity, n_neurons, seed, n_networks, steps, sae_steps):
     length = read.norm(dim=-1).mean()
     W = compress_features(fitted, n_neurons, seeds, steps=steps)
     streams = [read @ w.T for w in W]
-    right = [((torch.relu(x @ w) > 0.5) == (read > 0.5)).all(1).float().mean() for x, w in zip(streams, W, strict=True)]
+    half = read.amax(0) / 2
+    right = [
+        ((torch.relu(x @ w) > half) == (read > half)).all(1).float().mean() for x, w in zip(streams, W, strict=True)
+    ]
     scaled = [Rows(x * (length / x.norm(dim=-1).mean()), torch.arange(len(x))) for x in streams]
     rows = _read_all(scaled, seeds, compiled.n_neurons, sae_steps)
     return [row | {"right": right[row["network"] - seed]} for row in rows]
@@ -432,7 +443,8 @@ def program_run(program):
 
     difference: `difference_to_jax`; n_read: coordinates that some block reads; rank: singular values of the stream above
     0.001 of the largest; states: its different rows; used: coordinates that are ever on; activity: mean share of rows
-    in which such a one is; on: mean number on in a row.
+    in which such a one is on; on: mean number on in a row; truth: F of the coordinates themselves, exp of the entropy of
+    their shares of the total, which an SAE would read that found each of them.
     """
     compiled = compile_program(program)
     task, difference = compiled.task, difference_to_jax(compiled)
@@ -456,6 +468,7 @@ def program_run(program):
             shared
             | {"layer": layer, "n_neurons": compiled.n_neurons, "rank": int((spectrum > 1e-3 * spectrum[0]).sum())}
             | {"states": len(torch.unique((x * 1e4).round(), dim=0)), "used": int(on.any(0).sum())}
+            | {"truth": metrics.effective_features(metrics.code_shares(x))}
             | {"activity": on.float().mean(0)[on.any(0)].mean(), "on": on.float().sum(1).mean()}
         )
     return rows

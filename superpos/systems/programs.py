@@ -11,6 +11,7 @@ padding, which no position attends to.
 import functools
 import importlib
 import itertools
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -160,7 +161,6 @@ class Compiled:
         return len(self.labels)
 
 
-@functools.cache
 def compile_program(name, *, vocabulary=None, length=None, distinct=None, n=None, seed=0):
     """Compile a RASP program, and list what it is asked and answers. → Compiled, kept for the next call
 
@@ -172,8 +172,13 @@ def compile_program(name, *, vocabulary=None, length=None, distinct=None, n=None
     """
     settings = PROGRAMS.get(name, {})
     vocabulary = tuple(settings.get("vocabulary", range(1, 6)) if vocabulary is None else vocabulary)
-    length = 5 if length is None else length
     distinct = settings.get("distinct", False) if distinct is None else distinct
+    return _compile(name, vocabulary, 5 if length is None else length, bool(distinct), n, seed)
+
+
+@functools.cache
+def _compile(name, vocabulary, length, distinct, n, seed):
+    """`compile_program` with all settings known."""
     if length < 1 or not vocabulary or {BOS, PAD} & set(vocabulary):
         raise ValueError(
             f"expected a length of at least 1 and tokens other than BOS and PAD, got {length}, {vocabulary}"
@@ -236,6 +241,8 @@ def _sequences(vocabulary, length, distinct, n, seed):
         k = int(generator.integers(1, length + 1))
         tokens = generator.permutation(len(vocabulary))[:k] if distinct else generator.integers(len(vocabulary), size=k)
         drawn.add(tuple(vocabulary[i] for i in tokens))
+    if len(drawn) < n:
+        raise ValueError(f"only {len(drawn)} different sequences were found of the {n} asked for")
     return sorted(drawn, key=lambda s: (len(s), [vocabulary.index(t) for t in s]))
 
 
@@ -303,16 +310,20 @@ def difference_to_jax(compiled):
             ours, _ = compiled.model.streams(tokens)
         theirs = compiled.jax.forward(compiled.jax.params, jnp.array(tokens.numpy())).transformer_output
         for mine, its in zip(ours, [theirs.input_embeddings, *theirs.residuals[1::2]], strict=True):
-            largest = max(largest, float((mine - torch.from_numpy(np.array(its))).abs().max()))
+            difference = float((mine - torch.from_numpy(np.array(its))).abs().max())
+            if not math.isfinite(difference):
+                raise ValueError(f"the compiled streams of {compiled.name!r} hold NaN or infinity")
+            largest = max(largest, difference)
     return largest
 
 
 def share_right(logits, task):
     """Share of asked tokens and of whole sequences answered right, of logits (…, n, T, outputs). → two tensors (…)
 
-    A number counts as right within 0.001.
+    A number counts as right within 0.001; a position with logits that are NaN or infinite is wrong.
     """
+    broken = ~logits.isfinite().all(-1)
     wrong = (logits[..., 0] - task.answers).abs() > 1e-3 if not task.outputs else logits.argmax(-1) != task.answers
-    wrong = wrong & task.asked
+    wrong = (wrong | broken) & task.asked
     asked = task.asked.sum()
     return 1 - wrong.sum((-1, -2)) / asked, 1 - wrong.any(-1).float().mean(-1)
