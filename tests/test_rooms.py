@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "superpos"
 ORDER = [
     "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "activations",
     "measurement",
-    "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms",
+    "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms", "systems.modular",
     "sweep", "statistics", "verdicts", "charts",
 ]  # fmt: skip
 FLOORS = ["", "systems"]
