@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "superpos"
 ORDER = [
-    "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "activations",
+    "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "llc", "activations",
     "measurement",
     "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms", "systems.modular",
     "sweep", "statistics", "verdicts", "charts",

@@ -1,0 +1,105 @@
+"""The local learning coefficient (LLC) of trained weights, by Langevin sampling of a stack of chains at once.
+
+    λ̂(w*) = nβ (E[L(w)] − L(w*)),   w sampled near w* from  exp(−nβ L(w) − ½ γ ‖w − w*‖²)
+
+(Lau et al. 2023, equations 12 and 13). Sampling is SGLD:  w ← w − ½ε (nβ ∇L(w) + γ (w − w*)) + √ε · N(0, 1).
+A regular minimum of d parameters has λ̂ = d/2 · nβ / (nβ + γ); a degenerate one less.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.func import grad_and_value, vmap
+
+from superpos.progress import progress
+
+__all__ = ["Chains", "sample_chains"]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Losses along the chains: start (K,), L(w*) on all data; trace (K, C, T), the draws after burn-in; and nβ."""
+
+    start: torch.Tensor
+    trace: torch.Tensor
+    n_beta: float
+
+    @property
+    def per_chain(self):
+        """The estimate of each chain (K, C)."""
+        return self.n_beta * (self.trace.mean(-1) - self.start[:, None])
+
+    @property
+    def estimate(self):
+        """λ̂ of each set of weights (K,): the mean over its chains."""
+        return self.per_chain.mean(1)
+
+    @property
+    def error(self):
+        """Standard error of the estimate over chains (K,); NaN for one chain."""
+        return self.per_chain.std(1) / math.sqrt(self.per_chain.shape[1])
+
+    @property
+    def drift(self):
+        """What the second half of the draws reads above the first (K,), in units of the LLC: near 0 once mixed."""
+        first, second = self.trace.mean(1).tensor_split(2, dim=-1)
+        return self.n_beta * (second.mean(-1) - first.mean(-1))
+
+    @property
+    def negative(self):
+        """Share of chains that read below zero (K,): w* was no local minimum of the loss, or the step is too long."""
+        return (self.per_chain < 0).double().mean(1)
+
+
+def sample_chains(
+    loss, states, data, *, n_beta=None, localization=100.0, lr=1e-3, n_chains=4, n_draws=200, burn_in=100,
+    batch_size=None, seed=0,
+):  # fmt: skip
+    """SGLD chains from each of K sets of weights. → Chains
+
+    loss: (state, *rows) → scalar, differentiable, for one network; states: dict of its parameters (K, …);
+    data: tensors of n rows each. n_beta: nβ (None: n / ln n, Watanabe 2013); localization: γ; lr: ε.
+    Every chain takes its own batches of `batch_size` rows (None: all rows) and its own noise; the seed decides both.
+    Raises ValueError for settings out of range, FloatingPointError as soon as a chain's loss is not finite, naming it.
+    """
+    n = len(data[0])
+    n_beta = n / math.log(n) if n_beta is None else n_beta
+    _check(n_beta=n_beta, lr=lr, n_chains=n_chains, n_draws=n_draws, batch_size=batch_size or n)
+    if localization < 0 or burn_in < 0:
+        raise ValueError(f"localization and burn_in must be at least 0, got {localization} and {burn_in}")
+    generator = torch.Generator().manual_seed(int(seed))
+    center = {name: values.detach().repeat_interleave(n_chains, 0) for name, values in states.items()}
+    moving = {name: values.clone() for name, values in center.items()}
+    n_stacked = len(next(iter(center.values())))
+    shared = (0, *[None if batch_size is None else 0] * len(data))
+    step = vmap(grad_and_value(loss), in_dims=shared)
+    trace = torch.empty(n_stacked, n_draws)
+    for t in progress(range(burn_in + n_draws), desc="LLC chains"):
+        rows = data if batch_size is None else _draw(data, n_stacked, batch_size, generator)
+        gradients, losses = step(moving, *rows)
+        if not torch.isfinite(losses).all():
+            k, c = divmod(int((~torch.isfinite(losses)).nonzero()[0]), n_chains)
+            raise FloatingPointError(
+                f"chain {c} of weights {k} left for a loss of {losses[k * n_chains + c]} in step {t}"
+            )
+        if t >= burn_in:
+            trace[:, t - burn_in] = losses.detach()
+        for name, w in moving.items():
+            pull = n_beta * gradients[name] + localization * (w - center[name])
+            w.sub_(pull, alpha=lr / 2).add_(torch.randn(w.shape, generator=generator), alpha=lr**0.5)
+    with torch.no_grad():
+        start = vmap(loss, in_dims=(0, *[None] * len(data)))(states, *data)
+    return Chains(start, trace.view(-1, n_chains, n_draws), float(n_beta))
+
+
+def _check(**values):
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be above 0, got {value}")
+
+
+def _draw(data, n_stacked, batch_size, generator):
+    """A batch of each tensor for each chain (K·C, B, …), with replacement."""
+    rows = torch.randint(len(data[0]), (n_stacked, batch_size), generator=generator)
+    return [values[rows] for values in data]
