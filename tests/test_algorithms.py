@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from superpos.activations import read_activations
 from superpos.systems import algorithms, programs
@@ -319,6 +319,16 @@ def test_a_run_gives_a_row_a_network_layer_and_reading(tmp_path):
     small = compile_program("sort_unique")
     right = programs.share_right(algorithms.compressed(small, W)(small.task.tokens), small.task)[1]
     assert float(right) == pytest.approx(float(rows.sequences.max()))
+
+
+def test_a_kept_network_is_read_by_the_published_recipe(tmp_path):
+    save_file({"W": torch.eye(25)}, tmp_path / "sort_unique_25.safetensors")
+    rows = pd.DataFrame(algorithms.published_run("sort_unique", 25, 3, 5, tmp_path))
+    assert list(rows.layer) == [0, 1, 2]
+    assert rows.sequences.tolist() == [1, 1, 1]
+    assert rows.n_codes.tolist() == [100] * 3
+    with pytest.raises(FileNotFoundError, match="to 24 neurons"):
+        algorithms.published_run("sort_unique", 24, 3, 5, tmp_path)
 
 
 def test_runs_of_other_kinds():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from superpos import metrics, sae
@@ -34,6 +34,7 @@ __all__ = [
     "control_run",
     "network_run",
     "program_run",
+    "published_run",
     "toy_features",
     "train_from_scratch",
 ]
@@ -368,6 +369,29 @@ def network_run(route, program, n_neurons, seed, n_networks, steps, block_steps,
         Path(keep).mkdir(parents=True, exist_ok=True)
         about = {"program": program, "network": str(seed + best), "sequences": f"{trained.sequences[best]:.6f}"}
         save_file({"W": trained.W[best].contiguous()}, f"{keep}/{program}_{n_neurons:02d}.safetensors", about)
+    return rows
+
+
+def published_run(program, n_neurons, sae_seed, epochs, folder):
+    """A run for a sweep: F of one kept network by the recipe of the paper's code, its stream as it is. → a row a layer
+
+    folder: where `network_run` kept W; epochs: at most, of an SAE's training. FileNotFoundError if there is none.
+    """
+    compiled = compile_program(program)
+    path = Path(folder) / f"{program}_{n_neurons:02d}.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"no compression of {program} to {n_neurons} neurons at {path}")
+    model = compressed(compiled, load_file(path)["W"])
+    with torch.no_grad():
+        streams, logits = model.streams(compiled.task.tokens)
+    tokens, sequences = share_right(logits, compiled.task)
+    rows = []
+    for layer, stream in enumerate(streams):
+        x = stream[compiled.task.real]
+        x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(STREAM + sae_seed))[:ROWS]]
+        fit = sae.fit(x, sae.PUBLISHED.but(epochs=epochs), seed=sae_seed)
+        row = {"layer": layer, "tokens": tokens, "sequences": sequences, "epochs_run": len(fit.history)}
+        rows.append(row | reading(fit, x, f"{program}, {n_neurons} neurons, layer {layer}"))
     return rows
 
 
