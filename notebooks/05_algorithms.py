@@ -248,7 +248,7 @@ table[shown].sort_index(ascending=[True, True, False])
 # %% [markdown]
 # ## F in fewer and fewer neurons
 
-# %% mystnb={"figure": {"caption": "Effective features of each layer's stream against its neurons (main reading); the menu chooses program and way. Mean of the starts, bands their 95% t interval; × where not every start answers everything. Above the dashed line F = N there are more effective features than neurons.", "name": "fig-algorithms-features"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Effective features of each layer's stream against its neurons (main reading); the menu chooses program and way. Mean of the starts, bands their 95% t interval; × where not every start answers everything. Above the grey line F = N there are more effective features than neurons.", "name": "fig-algorithms-features"}} tags=["hide-input", "nbval-ignore-output"]
 trained = trained.assign(which=trained.program + ", " + trained.way)
 main = trained[trained.reading == "main"]
 of_layers = statistics.summarize(main, ["which", "n_neurons", "layer"], F)
@@ -399,7 +399,7 @@ for path in sorted(Path(f"{committed}/algorithms").glob("reverse_*.safetensors")
         (starts.program == "reverse") & (starts.way == "compressed") & (starts.n_neurons == len(W))
     ].sequences.max()
     words.append(
-        {"neurons": len(W), "words": f"{of_example} → {answer}: {right} ({of_all:.0%} of all sequences right)"}
+        {"neurons": len(W), "words": f"{of_example} → {answer}: {right}\n({of_all:.2%} of all sequences right)"}
     )
     maps += cells(len(W), "stream r", streams[-1][0], [str(i) for i in range(len(W))])
     maps += cells(len(W), "what is read: ReLU(Wᵀr)", read, coordinates)
@@ -444,11 +444,11 @@ charts.intervals(
 
 # %% [markdown]
 # And how much of them survives: share of rows in which every feature is read on the right side of half its largest value; variance of
-# the stream that the SAE leaves unexplained.
+# the stream that the SAE leaves unexplained; how far F moved over the second half of the SAE's training.
 
 # %%
-survives = of_control.groupby(["of", "n_neurons"], sort=False)[["psi", "right", "fvu"]].mean().unstack()
-survives[["psi", "right", "fvu"]]
+survives = of_control.assign(moved=(of_control[F] / of_control.half_way - 1).abs())
+survives.groupby(["of", "n_neurons"], sort=False)[["psi", "right", "fvu", "moved"]].mean().unstack()
 
 # %% [markdown]
 # ## Verdict
@@ -565,6 +565,7 @@ beside.groupby(["n_neurons", "way"])[[F, "psi", "fvu"]].mean().unstack("way").ro
 # - **How many features are there?** Where coordinates overlap, an SAE may count states (a few hundred) instead of features. In the
 #   last layer F can exceed the number of coordinates ever on; `truth / N` cannot.
 # - **The mean over layers** holds the embedding, which has few features at any N; the last layer has most.
+# - **The sparse controls are not settled**: where their F still moves, the size of ψ is not to be trusted.
 # - The interval of a smallest N is over the starts that solved some N; its steps are those of the sizes run.
 #
 # ## Exercises

@@ -235,14 +235,18 @@ def streams_explorer(table, answers, *, choose, values_title, limit, start, titl
     """Heat maps under each other, one a value of column `panel`, of what a menu over column `choose` picks, and a line of words.
 
     table: `choose`, panel, position, coordinate, value; rows without `choose` (None) are shown for every pick; positions
-    and coordinates stand in their order in the table. answers: `choose`, words. Colours run from −limit to limit.
+    and coordinates stand in their order in the table. answers: `choose`, words (lines). Colours run from −limit to limit.
     """
     picked = f"datum['{choose}'] == null || datum['{choose}'] == shown"
     options = answers[choose].tolist()
     menu = alt.param(name="shown", value=start, bind=alt.binding_select(options=options, name=f"{choose} "))
     scale = alt.Scale(scheme="redblue", domain=[-limit, limit], clamp=True)
-    words = alt.Chart(answers).mark_text(align="left", fontSize=14, fontWeight=600, x=0).encode(text="words:N")
-    parts = [words.transform_filter(picked).properties(width=width, height=24)]
+    words = (
+        alt.Chart(answers)
+        .mark_text(align="left", fontSize=14, fontWeight=600, x=0, lineBreak="\n")
+        .encode(text="words:N")
+    )
+    parts = [words.transform_filter(picked).properties(width=width, height=36)]
     rows = list(dict.fromkeys(table.position))
     for panel, part in table.groupby("panel", sort=False):
         order = list(dict.fromkeys(part.coordinate))

@@ -32,9 +32,14 @@ function merged(spec, overlay) {
 // On a narrow window the plot shrinks and its legend goes below.
 function fitted(spec, room) {
   const margin = 110;
+  const below = { ...spec.config, legend: { ...spec.config?.legend, orient: "bottom", columns: 2 } };
+  const shrunk = (width) => Math.max(160, Math.min(width, room - margin));
+  if (Array.isArray(spec.vconcat)) {
+    if (spec.vconcat.every((part) => room >= part.width + 2 * margin)) return spec;
+    return { ...spec, vconcat: spec.vconcat.map((part) => ({ ...part, width: shrunk(part.width) })), config: below };
+  }
   if (typeof spec.width !== "number" || room >= spec.width + 2 * margin) return spec;
-  const width = Math.max(160, Math.min(spec.width, room - margin));
-  return { ...spec, width, config: { ...spec.config, legend: { ...spec.config.legend, orient: "bottom", columns: 2 } } };
+  return { ...spec, width: shrunk(spec.width), config: below };
 }
 
 const blocks = [...document.querySelectorAll(".superpos-chart")];
