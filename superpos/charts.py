@@ -153,7 +153,7 @@ def _crosses(base, column):
     """A point for each row: × where `column` is true, a dot else."""
     is_cross = f"datum['{column}']"
     shape = alt.condition(is_cross, alt.value("cross"), alt.value("circle"))
-    return base.mark_point(filled=True, opacity=1, size=52, clip=True).encode(
+    return base.mark_point(filled=True, opacity=1, size=90, clip=True).encode(
         shape=shape, angle=alt.condition(is_cross, alt.value(45), alt.value(0))
     )
 
