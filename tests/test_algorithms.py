@@ -206,6 +206,12 @@ def test_compression_solves_what_is_wide_enough_and_leaves_the_rest_alone(small)
     assert all(torch.equal(before[name], p) for name, p in small.model.state_dict().items())
 
 
+def test_of_the_two_phases_the_better_end_is_kept(small):
+    trained = algorithms.compress(small, 9, [1, 2, 3, 4], read_steps=600, block_steps=200)
+    assert (trained.sequences >= trained.after_reads).all()
+    assert (trained.sequences > trained.after_reads).any()
+
+
 def test_a_start_does_not_depend_on_its_neighbours(small):
     alone = algorithms.compress(small, 12, [6], read_steps=30, block_steps=0).W[0]
     stacked = algorithms.compress(small, 12, [5, 6], read_steps=30, block_steps=0).W[1]
