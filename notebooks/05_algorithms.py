@@ -453,7 +453,7 @@ survives.groupby(["of", "n_neurons"], sort=False)[["psi", "right", "fvu", "moved
 # %% [markdown]
 # ## Verdict
 #
-# The rules were written before the rows and stand in `notebooks/full/05_algorithms.yaml`. ψ of the largest solved setting agrees with the
+# The rules, and what was known when they were written, stand in `notebooks/full/05_algorithms.yaml`. ψ of the largest solved setting agrees with the
 # paper if its interval lies below 1 and differs if above; a level agrees if our interval meets the paper's, read off its figures.
 
 # %%
