@@ -81,7 +81,8 @@ def compressed(compiled, W):
 class Trained:
     """K networks of one size: streams after each layer [(K, n, T, N)], the share of tokens and sequences right (K,).
 
-    W (K, N, M) of the compressed ones; after_reads: share of sequences right after the first phase; loss (K,): at the end.
+    W (K, N, M) of the compressed ones; after_reads: share of sequences right after the first phase; loss (K,): the last, of the
+    phase that was kept, whose units differ.
     """
 
     streams: list
@@ -430,7 +431,7 @@ def control_run(kind, activity, n_neurons, seed, n_networks, steps, sae_steps):
         raise ValueError(f"unknown control {kind!r}; expected one of {', '.join(CONTROLS)}")
     if (activity is None) == (kind == "toy"):
         raise ValueError(f"activity must be given for toys, and only there; got {activity} for {kind!r}")
-    compiled, seeds, rows = compile_program("reverse"), range(seed, seed + n_networks), []
+    compiled, seeds = compile_program("reverse"), range(seed, seed + n_networks)
     fitted = _features(kind, activity, compiled, 2_000, seed)
     read = _features(kind, activity, compiled, ROWS, seed + 1)
     length = read.norm(dim=-1).mean()

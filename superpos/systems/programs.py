@@ -164,10 +164,10 @@ class Compiled:
 def compile_program(name, *, vocabulary=None, length=None, distinct=None, n=None, seed=0):
     """Compile a RASP program, and list what it is asked and answers. → Compiled, kept for the next call
 
-    name: one of PROGRAMS, or "module:function", a function without arguments that returns a RASP program (or one that
-    takes `vocabulary` and `length`). vocabulary: the tokens (default 1 to 5); length: the longest sequence (default
-    5); distinct: only sequences without repetition. The answers are those of Tracr's RASP interpreter, not of the compiled
-    model. n: sequences drawn by `seed` where there are more than 2¹⁶ (None: all).
+    name: one of PROGRAMS, or "module:function", a function without arguments that returns a RASP program, or such a
+    program. vocabulary: the tokens (default 1 to 5); length: the longest sequence (default 5); distinct: only sequences
+    without repetition. The answers are those of Tracr's RASP interpreter, not of the compiled model. n: how many
+    sequences to draw by `seed` (None: all, 2¹⁶ at most).
     Raises ValueError for an unknown name, NotImplementedError (Tracr's) for what cannot be compiled.
     """
     settings = PROGRAMS.get(name, {})
