@@ -7,6 +7,7 @@ A regular minimum of d parameters has λ̂ = d/2 · nβ / (nβ + γ); a degenera
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +15,21 @@ from torch.func import grad_and_value, vmap
 
 from superpos.progress import progress
 
-__all__ = ["Chains", "sample_chains"]
+__all__ = ["Chains", "UnhealthyChains", "sample_chains"]
+
+
+class UnhealthyChains(RuntimeError):
+    """Chains whose average is no estimate of an LLC."""
 
 
 @dataclass(frozen=True)
 class Chains:
-    """Losses along the chains: start (K,), L(w*) on all data; trace (K, C, T), the draws after burn-in; and nβ."""
+    """Losses along the chains: start (K,), L(w*) on all data; burned (K, C, B) and trace (K, C, T), the draws of the
+    burn-in and those after it, which alone are averaged; and nβ.
+    """
 
     start: torch.Tensor
+    burned: torch.Tensor
     trace: torch.Tensor
     n_beta: float
 
@@ -51,6 +59,27 @@ class Chains:
         """Share of chains that read below zero (K,): w* was no local minimum of the loss, or the step is too long."""
         return (self.per_chain < 0).double().mean(1)
 
+    def troubles(self, max_drift=0.2):
+        """What is wrong with the chains of each set of weights. → list of K strings, empty where nothing is
+
+        A chain reads below zero, or the draws drift by more than `max_drift` of the estimate.
+        """
+        words = []
+        for estimate, drift, negative in zip(self.estimate, self.drift, self.negative, strict=True):
+            if negative > 0:
+                words.append(f"{round(float(negative) * self.trace.shape[1])} of {self.trace.shape[1]} chains below 0")
+            else:
+                moved = float(drift / estimate)
+                words.append(f"drift of {moved:+.2f} of the estimate" if abs(moved) > max_drift else "")
+        return words
+
+    def require_health(self, max_drift=0.2):
+        """These chains, if none is in trouble. → Chains. UnhealthyChains, naming each set of weights that is, else."""
+        named = [f"weights {k}: {words}" for k, words in enumerate(self.troubles(max_drift)) if words]
+        if named:
+            raise UnhealthyChains(f"{len(named)} of {len(self.start)} LLC estimates cannot be used; {'; '.join(named)}")
+        return self
+
 
 def sample_chains(
     loss, states, data, *, n_beta=None, localization=100.0, lr=1e-3, n_chains=4, n_draws=200, burn_in=100,
@@ -61,6 +90,7 @@ def sample_chains(
     loss: (state, *rows) → scalar, differentiable, for one network; states: dict of its parameters (K, …);
     data: tensors of n rows each. n_beta: nβ (None: n / ln n, Watanabe 2013); localization: γ; lr: ε.
     Every chain takes its own batches of `batch_size` rows (None: all rows) and its own noise; the seed decides both.
+    Warns of chains in trouble (`Chains.troubles`); `Chains.require_health` makes that an error.
     Raises ValueError for settings out of range, FloatingPointError as soon as a chain's loss is not finite, naming it.
     """
     n = len(data[0])
@@ -74,7 +104,7 @@ def sample_chains(
     n_stacked = len(next(iter(center.values())))
     shared = (0, *[None if batch_size is None else 0] * len(data))
     step = vmap(grad_and_value(loss), in_dims=shared)
-    trace = torch.empty(n_stacked, n_draws)
+    trace = torch.empty(n_stacked, burn_in + n_draws)
     for t in progress(range(burn_in + n_draws), desc="LLC chains"):
         rows = data if batch_size is None else _draw(data, n_stacked, batch_size, generator)
         gradients, losses = step(moving, *rows)
@@ -83,14 +113,18 @@ def sample_chains(
             raise FloatingPointError(
                 f"chain {c} of weights {k} left for a loss of {losses[k * n_chains + c]} in step {t}"
             )
-        if t >= burn_in:
-            trace[:, t - burn_in] = losses.detach()
+        trace[:, t] = losses.detach()
         for name, w in moving.items():
             pull = n_beta * gradients[name] + localization * (w - center[name])
             w.sub_(pull, alpha=lr / 2).add_(torch.randn(w.shape, generator=generator), alpha=lr**0.5)
     with torch.no_grad():
         start = vmap(loss, in_dims=(0, *[None] * len(data)))(states, *data)
-    return Chains(start, trace.view(-1, n_chains, n_draws), float(n_beta))
+    burned, kept = trace.view(-1, n_chains, burn_in + n_draws).split([burn_in, n_draws], dim=2)
+    chains = Chains(start, burned, kept, float(n_beta))
+    for k, words in enumerate(chains.troubles()):
+        if words:
+            warnings.warn(f"LLC of weights {k}: {words}", stacklevel=2)
+    return chains
 
 
 def _check(**values):

@@ -4,22 +4,58 @@
     mlp:   h = W_l E[a] + W_r E[b] + c,   logits = U · GELU(h) + d          (E shared by both paths)
     transformer:  one layer without normalisation on the tokens a, b, =, read at the last (Nanda et al. 2023)
 
-K networks of one kind train at once, full batch, by AdamW.
+K networks of one kind train at once, full batch, by AdamW. Every checkpoint can be read for accuracy, F, LLC and more.
 """
 
 import math
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from superpos import llc, metrics, sae
+from superpos.measurement import reading
 from superpos.progress import progress
 
-__all__ = ["NETWORKS", "OPERATIONS", "Modular", "Training", "build", "modular", "per_network", "train_networks"]
+__all__ = [
+    "LLC_SETTINGS",
+    "NETWORKS",
+    "OPERATIONS",
+    "READINGS",
+    "SITES",
+    "STATES",
+    "Modular",
+    "Training",
+    "build",
+    "checkpoint_run",
+    "code_tuning",
+    "estimate_llc",
+    "fourier_power",
+    "modular",
+    "per_network",
+    "sites",
+    "timeline_run",
+    "train_networks",
+]
 
 STREAM = 10**9  # data, weights and SAEs must not share a seed
+SITES = ("embedding", "pre", "post")
+STATES = ("weight decay", "no weight decay", "shuffled labels")
+READINGS = {  # SAEs, two codes a neuron but for the paper's: ours; the mean unit and rows as they are; the paper's own
+    "protocol": sae.PROTOCOL.but(expansion=2.0),
+    "mean unit": sae.PROTOCOL.but(expansion=2.0, unit_norm=False, init="xavier", scale="none", loss="l1_mean", l1=3.0),
+    "published": sae.PUBLISHED_FAST,
+}
+LLC_SETTINGS = {  # inverse temperature nβ, localization γ and step ε of the chains
+    "hot": {"n_beta": 2.0, "localization": 5.0, "lr": 1e-2},
+    "cold": {"n_beta": 512 / math.log(512), "localization": 100.0, "lr": 1e-3},
+}
+LLC_BATCH = 512
+TOP_FREQUENCIES = 5
 OPERATIONS = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -44,8 +80,13 @@ class Modular:
         if not 0 < share < 1:
             raise ValueError(f"share must be above 0 and below 1, got {share}")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(STREAM + int(seed)))
-        n = max(1, round(share * len(self)))
+        n = min(max(1, round(share * len(self))), len(self) - 1)
         return tuple(Modular(self.inputs[rows], self.labels[rows], self.modulus) for rows in (order[:n], order[n:]))
+
+    def shuffled(self, seed=0):
+        """The same pairs with their labels in a random order, which nothing but memory can tell. → Modular"""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(3 * STREAM + int(seed)))
+        return Modular(self.inputs, self.labels[order], self.modulus)
 
 
 def modular(modulus=53, operation="+"):
@@ -77,13 +118,15 @@ class MLP(nn.Module):
 class Transformer(nn.Module):
     """One layer, no normalisation, read at the token "=" (Nanda et al. 2023, section 3). Layers: embedding, pre, post.
 
-    width d, of `heads` heads; an MLP of 4d neurons with ReLU; tokens 0 … p−1 and "=".
+    width d, of `heads` heads; an MLP of 4d neurons with ReLU; tokens 0 … p−1 and "="; embeddings start at N(0, 1/d).
     """
 
     def __init__(self, modulus, width=128, heads=4):
         super().__init__()
         self.heads, self.equals = heads, modulus
         self.embedding, self.position = nn.Embedding(modulus + 1, width), nn.Embedding(3, width)
+        for table in (self.embedding, self.position):
+            nn.init.normal_(table.weight, std=width**-0.5)
         self.query, self.key, self.value, self.mix = (nn.Linear(width, width, bias=False) for _ in range(4))
         self.into, self.pre, self.post = nn.Linear(width, 4 * width), nn.Identity(), nn.ReLU()
         self.outof, self.out = nn.Linear(4 * width, width), nn.Linear(width, modulus, bias=False)
@@ -185,3 +228,190 @@ def train_networks(data, *, seeds, kind="mlp", steps=4000, keep=(), lr=3e-3, wei
         losses.sum().backward()
         optimizer.step()
     return Training(kind, tuple(data), seeds, kept, dict(options))
+
+
+def sites(network, pairs):
+    """What the layers SITES of a network say of pairs (n, 2). → dict: embedding (p, e), one row a number; pre, post (n, h)"""
+    seen = {}
+    hooks = [
+        getattr(network, name).register_forward_hook(lambda _, __, out, name=name: seen.update({name: out}))
+        for name in ("pre", "post")
+    ]
+    try:
+        with torch.no_grad():
+            network(pairs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {"embedding": network.embedding.weight.detach()[: int(pairs.max()) + 1], **seen}
+
+
+def fourier_power(embedding):
+    """Share of each frequency 1 … (p − 1)/2 in the power of the rows of an embedding (p, e), the mean left out. → (p // 2,)
+
+    Nanda et al. 2023: a network that has generalised keeps a few frequencies.
+    """
+    power = np.abs(np.fft.rfft(np.asarray(embedding, dtype=np.float64), axis=0)[1:]) ** 2
+    return metrics.shares(power.sum(1))
+
+
+def code_tuning(z, inputs, modulus):
+    """Share of the variance of each code z (n, D) that a, b or a + b alone explains. → (3, D), zero for a silent code
+
+    inputs: all pairs (n, 2), each once. For an additive code the shares of a and b sum to one.
+    """
+    z = z.double()
+    spread = z.var(0, correction=0)
+    groups = (inputs[:, 0], inputs[:, 1], inputs.sum(1) % modulus)
+    means = [z.new_zeros(modulus, z.shape[1]).index_add_(0, group, z) / modulus for group in groups]
+    explained = torch.stack([mean.var(0, correction=0) for mean in means])
+    return torch.where(spread > 1e-12, explained / spread.clamp_min(1e-12), 0.0)
+
+
+def estimate_llc(training, steps, setting, *, n_chains=3, n_draws=150, burn_in=100, seed=0):
+    """The LLC of the first network of a training at each of some steps, on its training pairs. → llc.Chains
+
+    setting: one of LLC_SETTINGS; all steps are sampled as one stack, in batches of 512 pairs (or all).
+    """
+    train = training.data[0]
+    template = build(training.kind, train.modulus, 0, **training.options)
+    states = {
+        name: torch.stack([training.states[step][name][0] for step in steps]) for name in training.states[steps[0]]
+    }
+
+    def loss(state, pairs, labels):
+        return nn.functional.cross_entropy(functional_call(template, state, (pairs,)), labels)
+
+    return llc.sample_chains(
+        loss, states, (train.inputs, train.labels), **LLC_SETTINGS[setting], n_chains=n_chains, n_draws=n_draws,
+        burn_in=burn_in, batch_size=min(LLC_BATCH, len(train)), seed=3 * STREAM + int(seed),
+    )  # fmt: skip
+
+
+def _trained(network, hidden, state, seed, operation, modulus, share, steps, every):
+    """One network with its checkpoints, and all pairs. The embedding is a quarter as wide as the hidden layer."""
+    if state not in STATES:
+        raise ValueError(f"state must be one of {', '.join(STATES)}, got {state!r}")
+    if hidden < 4 or hidden % 4:
+        raise ValueError(f"hidden must be a multiple of 4, got {hidden}")
+    pairs = modular(modulus, operation)
+    train, test = pairs.split(share, seed)
+    train = train.shuffled(seed) if state == "shuffled labels" else train
+    width = {"mlp": {"embed": hidden // 4, "hidden": hidden}, "transformer": {"width": hidden // 4}}
+    training = train_networks(
+        (train, test), seeds=[seed], kind=network, steps=steps, keep=range(0, steps, every),
+        lr={"mlp": 3e-3, "transformer": 1e-3}[network], weight_decay=0.0 if state == "no weight decay" else 1.0, **width[network],
+    )  # fmt: skip
+    return training, pairs
+
+
+def checkpoint_run(
+    network, hidden, state, seed, share, every, steps, sae_steps, llc_draws, readings, *, operation="+", modulus=53
+):  # fmt: skip
+    """A run for a sweep: one network trained once, and at each `every` steps all that the chapter follows. → rows
+
+    network: "mlp" or "transformer"; hidden: neurons h (the embedding, the transformer's width, is h/4); state: one of STATES;
+    share: of the pairs to train on; sae_steps: of each SAE; llc_draws: after a burn-in of 100, of 3 chains (0: no LLC); readings: names of READINGS, of
+    which "published" reads the site `pre` alone. A row a checkpoint; columns end in their site, reading or LLC setting.
+    """
+    names = [name.strip() for name in readings.split(",")]
+    for name in names:
+        if name not in READINGS:
+            raise ValueError(f"unknown reading {name!r}; expected one of {', '.join(READINGS)}")
+    training, pairs = _trained(network, hidden, state, seed, operation, modulus, share, steps, every)
+    marks = sorted(training.states)
+    rows = [training.scores(step)[0] for step in marks]
+    networks = [training.network(seed, step) for step in marks]
+    seen = [sites(one, pairs.inputs) for one in networks]
+    for row, one, at in zip(rows, networks, seen, strict=True):
+        row |= _plain(one, at)
+    for site in SITES:
+        x = torch.stack([at[site] for at in seen])
+        for name in names:
+            if name != "published" or site == "pre":
+                for row, columns in zip(rows, _read(x, site, name, sae_steps, seed, pairs), strict=True):
+                    row |= columns
+    for setting in LLC_SETTINGS if llc_draws else ():
+        with warnings.catch_warnings():  # troubles are kept as a column
+            warnings.filterwarnings("ignore", "LLC of weights")
+            chains = estimate_llc(training, marks, setting, n_draws=llc_draws, seed=seed)
+        columns = zip(chains.estimate, chains.error, chains.drift, chains.negative, chains.troubles(), strict=True)
+        for row, (value, error, drift, negative, trouble) in zip(rows, columns, strict=True):
+            row |= {f"llc_{setting}": value, f"llc_error_{setting}": error, f"llc_drift_{setting}": drift}
+            row |= {f"llc_negative_{setting}": negative, f"llc_trouble_{setting}": trouble}
+    return [{name: value for name, value in row.items() if name != "seed"} for row in rows]
+
+
+def _plain(network, at):
+    """What needs no SAE: norm of the weights, rank and participation ratio of each site, Fourier power of the embedding."""
+    top = np.sort(fourier_power(at["embedding"]))[::-1][:TOP_FREQUENCIES].sum()
+    columns = {"weight_norm": math.sqrt(sum(float(w.detach().square().sum()) for w in network.parameters()))}
+    columns["fourier_share"] = top
+    for site, x in at.items():
+        x = x.double()
+        columns[f"effective_rank_{site}"] = metrics.effective_rank(x - x.mean(0))
+        columns[f"participation_{site}"] = metrics.participation_ratio(x)
+    return columns
+
+
+def _read(x, site, name, sae_steps, seed, pairs):
+    """F of a stack of activations x (K, n, N) by one reading, and its quality. → K dicts
+
+    Read on a fifth of the rows, held out (the embedding, which has only p, on those fitted); half: F half way.
+    """
+    config = READINGS[name]
+    config = config if name == "published" else config.but(steps=sae_steps)
+    fitted, read = _parts(x, site, seed)
+    n_rounds, _ = config.rounds_for(fitted.shape[1])
+    fits = _fit(fitted, config, seed, f"{site}, {name}", [max(1, n_rounds // 2)] if config.steps else [])
+    suffix, table = f"{site}_{name.replace(' ', '_')}", []
+    for k, (fit, rows) in enumerate(zip(fits, read, strict=True)):
+        seen = reading(fit, rows, f"{site}, {name}, checkpoint {k}")
+        columns = {f"features_{suffix}": seen["effective_features"]} | {f"{q}_{suffix}": seen[q] for q in ("fvu", "l0")}
+        for half in fit.snapshots.values():
+            columns[f"half_{suffix}"] = reading(half, rows, f"{site}, {name}, half way")["effective_features"]
+        if site != "embedding" and name == "protocol":
+            z = fit.encode(x[k])
+            by = code_tuning(z, pairs.inputs, pairs.modulus) @ torch.as_tensor(metrics.code_shares(z))
+            columns |= {f"tuned_{what}_{site}": value for what, value in zip(("a", "b", "sum"), by, strict=True)}
+        table.append(columns)
+    return table
+
+
+def _parts(x, site, seed):
+    """The rows to fit and to read of x (K, n, N), the same pairs at every checkpoint."""
+    if site == "embedding":
+        return x, x
+    order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(STREAM + int(seed)))
+    n_read = x.shape[1] // 5
+    return x[:, order[n_read:]], x[:, order[:n_read]]
+
+
+def _fit(x, config, seed, label, snapshots):
+    """An SAE a checkpoint, all from one seed, so that what differs between checkpoints is the network alone."""
+    return sae.fit_stack(x, config, seeds=[seed] * len(x), snapshots=snapshots, label=label)
+
+
+def timeline_run(network, hidden, seed, site, every, steps, sae_steps, *, operation="+", modulus=53, share=0.4):
+    """A run for a sweep: the dictionary and the embedding at each checkpoint of a network. → a row a checkpoint
+
+    Lists are words of one cell, separated by spaces. shares: of the codes, largest first; tuned: for each of those which
+    explains most of it, "a", "b", "s" (the sum) or "-" (none a half); spectrum: the Fourier power of the embedding.
+    """
+    training, pairs = _trained(network, hidden, "weight decay", seed, operation, modulus, share, steps, every)
+    marks = sorted(training.states)
+    seen = [sites(training.network(seed, step), pairs.inputs) for step in marks]
+    x = torch.stack([at[site] for at in seen])
+    fitted, _ = _parts(x, site, seed)
+    fits = _fit(fitted, READINGS["protocol"].but(steps=sae_steps), seed, f"{site}, timeline", [])
+    rows = []
+    for step, at, rows_at, fit in zip(marks, seen, x, fits, strict=True):
+        z = fit.encode(rows_at)
+        p = metrics.code_shares(z)
+        order = np.argsort(-p)
+        tuned = code_tuning(z, pairs.inputs, pairs.modulus)[:, order.copy()]
+        best = ["abs"[i] if value > 0.5 else "-" for i, value in zip(tuned.argmax(0), tuned.amax(0), strict=True)]
+        spectrum = " ".join(f"{v:.4f}" for v in fourier_power(at["embedding"]))
+        words = {"shares": " ".join(f"{v:.5f}" for v in p[order]), "tuned": "".join(best), "spectrum": spectrum}
+        rows.append({"step": step, "effective_features": metrics.effective_features(p), **words})
+    return rows
