@@ -15,10 +15,10 @@ from torch.func import grad_and_value, vmap
 
 from superpos.progress import progress
 
-__all__ = ["Chains", "UnhealthyChains", "sample_chains"]
+__all__ = ["Chains", "UnhealthyChainsError", "sample_chains"]
 
 
-class UnhealthyChains(RuntimeError):
+class UnhealthyChainsError(RuntimeError):
     """Chains whose average is no estimate of an LLC."""
 
 
@@ -74,10 +74,12 @@ class Chains:
         return words
 
     def require_health(self, max_drift=0.2):
-        """These chains, if none is in trouble. → Chains. UnhealthyChains, naming each set of weights that is, else."""
+        """These chains, if none is in trouble. → Chains. UnhealthyChainsError, naming each set of weights that is, else."""
         named = [f"weights {k}: {words}" for k, words in enumerate(self.troubles(max_drift)) if words]
         if named:
-            raise UnhealthyChains(f"{len(named)} of {len(self.start)} LLC estimates cannot be used; {'; '.join(named)}")
+            raise UnhealthyChainsError(
+                f"{len(named)} of {len(self.start)} LLC estimates cannot be used; {'; '.join(named)}"
+            )
         return self
 
 

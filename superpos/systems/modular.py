@@ -311,8 +311,9 @@ def checkpoint_run(
     """A run for a sweep: one network trained once, and at each `every` steps all that the chapter follows. → rows
 
     network: "mlp" or "transformer"; hidden: neurons h (the embedding, the transformer's width, is h/4); state: one of STATES;
-    share: of the pairs to train on; sae_steps: of each SAE; llc_draws: after a burn-in of 100, of 3 chains (0: no LLC); readings: names of READINGS, of
-    which "published" reads the site `pre` alone. A row a checkpoint; columns end in their site, reading or LLC setting.
+    share: of the pairs to train on; sae_steps: of each SAE; llc_draws: after a burn-in of 100, of 3 chains (0: no LLC);
+    readings: names of READINGS, of which "published" reads the site `pre` alone. Columns end in their site, reading or LLC
+    setting; fourier_share: of the five strongest frequencies; frequencies: their effective number. A row a checkpoint.
     """
     names = [name.strip() for name in readings.split(",")]
     for name in names:
@@ -344,9 +345,10 @@ def checkpoint_run(
 
 def _plain(network, at):
     """What needs no SAE: norm of the weights, rank and participation ratio of each site, Fourier power of the embedding."""
-    top = np.sort(fourier_power(at["embedding"]))[::-1][:TOP_FREQUENCIES].sum()
+    power = fourier_power(at["embedding"])
     columns = {"weight_norm": math.sqrt(sum(float(w.detach().square().sum()) for w in network.parameters()))}
-    columns["fourier_share"] = top
+    columns["fourier_share"] = np.sort(power)[::-1][:TOP_FREQUENCIES].sum()
+    columns["frequencies"] = metrics.effective_features(power)
     for site, x in at.items():
         x = x.double()
         columns[f"effective_rank_{site}"] = metrics.effective_rank(x - x.mean(0))
@@ -367,7 +369,9 @@ def _read(x, site, name, sae_steps, seed, pairs):
     suffix, table = f"{site}_{name.replace(' ', '_')}", []
     for k, (fit, rows) in enumerate(zip(fits, read, strict=True)):
         seen = reading(fit, rows, f"{site}, {name}, checkpoint {k}")
-        columns = {f"features_{suffix}": seen["effective_features"]} | {f"{q}_{suffix}": seen[q] for q in ("fvu", "l0")}
+        columns = {f"features_{suffix}": seen["effective_features"]} | {
+            f"{q}_{suffix}": seen[q] for q in ("fvu", "l0", "dead")
+        }
         for half in fit.snapshots.values():
             columns[f"half_{suffix}"] = reading(half, rows, f"{site}, {name}, half way")["effective_features"]
         if site != "embedding" and name == "protocol":
