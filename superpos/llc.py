@@ -44,6 +44,11 @@ class Chains:
         return self.per_chain.mean(1)
 
     @property
+    def mean_loss(self):
+        """Mean loss of the draws (K,): above that of guessing the chains do not see the minimum they started from."""
+        return self.trace.mean((1, 2))
+
+    @property
     def error(self):
         """Standard error of the estimate over chains (K,); NaN for one chain."""
         return self.per_chain.std(1) / math.sqrt(self.per_chain.shape[1])

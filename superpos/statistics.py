@@ -3,14 +3,19 @@
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.signal import savgol_filter
 
 __all__ = [
     "by_unit",
     "correlate",
     "correlation_interval",
+    "crossing",
     "mean_interval",
+    "pearson",
     "rank_correlation",
     "slope",
+    "smooth",
+    "steepest",
     "summarize",
     "verdict",
 ]
@@ -80,6 +85,50 @@ def rank_correlation(x, y):
     if np.ptp(y) == 0:
         raise ValueError(f"y is constant ({y[0]:g}): ρ is undefined")
     return float(stats.spearmanr(x, y).statistic)
+
+
+def pearson(x, y):
+    """Pearson r of n pairs, without an interval: for series, whose points are not independent.
+
+    Raises ValueError for fewer than 3 pairs, NaN, or a constant series.
+    """
+    x, y = _paired(x, y)
+    if np.ptp(y) == 0:
+        raise ValueError(f"y is constant ({y[0]:g}): r is undefined")
+    return float(_pearson(x, y))
+
+
+def smooth(y, width=9, derivative=0):
+    """A series y (n,) at equal steps, each point from a parabola fitted to the `width` points around it (Savitzky and
+    Golay 1964); derivative 1: its slope there, per step. ValueError for fewer points than `width`, or NaN.
+    """
+    y = _finite(y, "y")
+    if y.size < width:
+        raise ValueError(f"{y.size} points are fewer than the {width} of the filter")
+    return savgol_filter(y, width, 2, deriv=derivative)
+
+
+def crossing(t, y, level):
+    """The first time t at which the line through a series y (n,) reaches `level` from below; NaN if it never does."""
+    t, y = _finite(t, "t"), _finite(y, "y")
+    if y[0] >= level:
+        return float(t[0])
+    above = np.flatnonzero(y >= level)
+    if not above.size:
+        return float("nan")
+    k = above[0]
+    return float(t[k - 1] + (t[k] - t[k - 1]) * (level - y[k - 1]) / (y[k] - y[k - 1]))
+
+
+def steepest(t, y, direction, *, start=None, width=9):
+    """The time t at which a series y (n,) at equal steps, smoothed, moves fastest in a direction (+1 or −1).
+
+    start: times before it are left out of the search, not of the smoothing.
+    """
+    t = _finite(t, "t")
+    moves = direction * smooth(y, width, derivative=1)
+    allowed = t >= (t[0] if start is None else start)
+    return float(t[allowed][np.argmax(moves[allowed])])
 
 
 def _paired(x, y):

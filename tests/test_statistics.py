@@ -144,3 +144,42 @@ def test_by_unit_takes_units_not_rows_as_independent():
 def test_slopes_and_ranks_refuse_what_has_none(function, x, y, message):
     with pytest.raises(ValueError, match=message):
         function(x, y)
+
+
+def logistic(t, middle, width=50):
+    return 1 / (1 + np.exp(-(t - middle) / width))
+
+
+@pytest.mark.parametrize("middle", [300, 700])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_the_steepest_moment_of_a_logistic_is_its_middle(middle, direction):
+    t = np.arange(0, 1001, 10)
+    noise = np.random.default_rng(1).normal(0, 0.01, t.size)
+    found = statistics.steepest(t, direction * 20 * (logistic(t, middle) + noise), direction)
+    assert found == pytest.approx(middle, abs=40)
+
+
+def test_what_lies_before_the_start_is_no_steepest_moment():
+    t = np.arange(0, 1001, 10)
+    y = 5 * logistic(t, 200) + logistic(t, 700)
+    assert statistics.steepest(t, y, 1) == pytest.approx(200, abs=10)
+    assert statistics.steepest(t, y, 1, start=500) == pytest.approx(700, abs=10)
+
+
+def test_smoothing_keeps_parabolas_and_gives_their_slope():
+    t = np.arange(20.0)
+    assert statistics.smooth(t**2) == pytest.approx(t**2)
+    assert statistics.smooth(t**2, derivative=1) == pytest.approx(2 * t)
+
+
+def test_a_crossing_lies_between_two_points():
+    assert statistics.crossing([0, 10, 20, 30], [0.0, 0.0, 1.0, 0.2], 0.25) == pytest.approx(12.5)
+    assert statistics.crossing([5, 10], [0.5, 0.1], 0.25) == 5
+    assert np.isnan(statistics.crossing([0, 10], [0.0, 0.2], 0.25))
+
+
+def test_pearson_of_series():
+    assert statistics.pearson([1, 2, 3], [2, 4, 6]) == pytest.approx(1)
+    assert statistics.pearson([1, 2, 3, 4], [1, -1, -1, 1]) == pytest.approx(0)
+    with pytest.raises(ValueError, match="y is constant"):
+        statistics.pearson([1, 2, 3], [1, 1, 1])

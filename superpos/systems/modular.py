@@ -42,10 +42,12 @@ __all__ = [
     "train_networks",
 ]
 
-STREAM = 10**9  # data, weights and SAEs must not share a seed
+STREAMS = {  # seeds of one run must not meet: the SAE has the seed itself
+    "rows": 5 * 10**8, "split": 10**9, "weights": 2 * 10**9, "labels": 3 * 10**9, "hot": 4 * 10**9, "cold": 4 * 10**9 + 10**8,
+}  # fmt: skip
 SITES = ("embedding", "pre", "post")
 STATES = ("weight decay", "no weight decay", "shuffled labels")
-READINGS = {  # SAEs, two codes a neuron but for the paper's: ours; the mean unit and rows as they are; the paper's own
+READINGS = {  # two codes a neuron but for the paper's, which has four
     "protocol": sae.PROTOCOL.but(expansion=2.0),
     "mean unit": sae.PROTOCOL.but(expansion=2.0, unit_norm=False, init="xavier", scale="none", loss="l1_mean", l1=3.0),
     "published": sae.PUBLISHED_FAST,
@@ -64,6 +66,10 @@ OPERATIONS = {
 }
 
 
+def _generator(stream, seed):
+    return torch.Generator().manual_seed(STREAMS[stream] + int(seed))
+
+
 @dataclass(frozen=True)
 class Modular:
     """Pairs (n, 2) of integers below the modulus p, and their labels (n,)."""
@@ -79,13 +85,13 @@ class Modular:
         """A random `share` of the pairs to train on, and the rest. → (Modular, Modular)"""
         if not 0 < share < 1:
             raise ValueError(f"share must be above 0 and below 1, got {share}")
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(STREAM + int(seed)))
+        order = torch.randperm(len(self), generator=_generator("split", seed))
         n = min(max(1, round(share * len(self))), len(self) - 1)
         return tuple(Modular(self.inputs[rows], self.labels[rows], self.modulus) for rows in (order[:n], order[n:]))
 
     def shuffled(self, seed=0):
         """The same pairs with their labels in a random order, which nothing but memory can tell. → Modular"""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(3 * STREAM + int(seed)))
+        order = torch.randperm(len(self), generator=_generator("labels", seed))
         return Modular(self.inputs, self.labels[order], self.modulus)
 
 
@@ -154,7 +160,7 @@ def build(kind, modulus, seed, **options):
     if kind not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {kind!r}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2 * STREAM + int(seed))
+        torch.manual_seed(STREAMS["weights"] + int(seed))
         return NETWORKS[kind](modulus, **options)
 
 
@@ -284,7 +290,7 @@ def estimate_llc(training, steps, setting, *, n_chains=3, n_draws=150, burn_in=1
 
     return llc.sample_chains(
         loss, states, (train.inputs, train.labels), **LLC_SETTINGS[setting], n_chains=n_chains, n_draws=n_draws,
-        burn_in=burn_in, batch_size=min(LLC_BATCH, len(train)), seed=3 * STREAM + int(seed),
+        burn_in=burn_in, batch_size=min(LLC_BATCH, len(train)), seed=STREAMS[setting] + int(seed),
     )  # fmt: skip
 
 
@@ -361,8 +367,7 @@ def _read(x, site, name, sae_steps, seed, pairs):
 
     Read on a fifth of the rows, held out (the embedding, which has only p, on those fitted); half: F half way.
     """
-    config = READINGS[name]
-    config = config if name == "published" else config.but(steps=sae_steps)
+    config = _config(site, name, sae_steps)
     fitted, read = _parts(x, site, seed)
     n_rounds, _ = config.rounds_for(fitted.shape[1])
     fits = _fit(fitted, config, seed, f"{site}, {name}", [max(1, n_rounds // 2)] if config.steps else [])
@@ -382,11 +387,17 @@ def _read(x, site, name, sae_steps, seed, pairs):
     return table
 
 
+def _config(site, name, sae_steps):
+    """A reading at a site; the embedding, which has few rows and coordinates, gets four codes a coordinate."""
+    config = READINGS[name] if name == "published" else READINGS[name].but(steps=sae_steps)
+    return config.but(expansion=4.0) if site == "embedding" else config
+
+
 def _parts(x, site, seed):
     """The rows to fit and to read of x (K, n, N), the same pairs at every checkpoint."""
     if site == "embedding":
         return x, x
-    order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(STREAM + int(seed)))
+    order = torch.randperm(x.shape[1], generator=_generator("rows", seed))
     n_read = x.shape[1] // 5
     return x[:, order[n_read:]], x[:, order[:n_read]]
 
@@ -407,7 +418,7 @@ def timeline_run(network, hidden, seed, site, every, steps, sae_steps, *, operat
     seen = [sites(training.network(seed, step), pairs.inputs) for step in marks]
     x = torch.stack([at[site] for at in seen])
     fitted, _ = _parts(x, site, seed)
-    fits = _fit(fitted, READINGS["protocol"].but(steps=sae_steps), seed, f"{site}, timeline", [])
+    fits = _fit(fitted, _config(site, "protocol", sae_steps), seed, f"{site}, timeline", [])
     rows = []
     for step, at, rows_at, fit in zip(marks, seen, x, fits, strict=True):
         z = fit.encode(rows_at)
