@@ -13,7 +13,17 @@ import altair as alt
 import vl_convert
 from PIL import Image
 
-__all__ = ["COLORS", "diversity_explorer", "heatmap_slider", "intervals", "lines", "points", "streams_explorer", "use"]
+__all__ = [
+    "COLORS",
+    "diversity_explorer",
+    "heatmap_slider",
+    "intervals",
+    "lines",
+    "points",
+    "streams_explorer",
+    "training_explorer",
+    "use",
+]
 
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 COLORS = ["#4269d0", "#d1495b", "#2a9d8f", "#b07d0a", "#8e5bb5", "#6b7280", "#1b9dd9", "#c2571a"]
@@ -261,6 +271,45 @@ def streams_explorer(table, answers, *, choose, values_title, limit, start, titl
         )
         parts.append(shown.properties(title=panel, width=width, height=18 * len(rows)))
     chart = alt.vconcat(*parts).add_params(menu)
+    return chart.properties(title=title, description=description)
+
+
+def training_explorer(series, bars, words, *, start, x_title="training step", title="", description="", width=480):
+    """Drag through training: curves under each other, and under them bars of what was there at that step.
+
+    series: step, panel, line, value, a panel of curves for each value of `panel`; bars: step, panel, place (1, 2, …), kind,
+    value, a panel of bars, coloured by kind; words: step, words, a line of text a step. Steps are evenly spaced.
+    """
+    steps = sorted(words.step.unique().tolist())
+    slider = alt.binding_range(min=steps[0], max=steps[-1], step=steps[1] - steps[0], name=f"{x_title} ")
+    moment = alt.param(name="moment", value=start, bind=slider)
+    now = "datum.step == moment"
+    text = alt.Chart(words).mark_text(align="left", fontSize=14, fontWeight=600, x=0).encode(text="words:N")
+    parts = [text.transform_filter(now).properties(width=width, height=20)]
+    mark = (
+        alt.Chart(alt.Data(values=[{}])).transform_calculate(step="moment").mark_rule(color="#888", strokeDash=[4, 4])
+    )
+    for panel, part in series.groupby("panel", sort=False):
+        base = alt.Chart(part).encode(
+            x=alt.X("step:Q", title=x_title, scale=alt.Scale(domain=[steps[0], steps[-1]], nice=False)),
+            y=alt.Y("value:Q", title=panel, scale=alt.Scale(zero=False)),
+            color=alt.Color("line:N", title=None, sort=None),
+            tooltip=["line:N", "step:Q", alt.Tooltip("value:Q", format=".3g")],
+        )
+        dots = base.mark_circle(size=70, opacity=1).transform_filter(now)
+        layers = alt.layer(mark.encode(x="step:Q"), base.mark_line(), dots)
+        parts.append(layers.properties(width=width, height=80))
+    for panel, part in bars.groupby("panel", sort=False):
+        kinds = list(dict.fromkeys(part.kind))
+        shown = alt.Chart(part).mark_bar().transform_filter(now)
+        shown = shown.encode(
+            x=alt.X("place:O", title=panel, axis=alt.Axis(labelOverlap="greedy", labelAngle=0, ticks=False)),
+            y=alt.Y("value:Q", title="share", scale=alt.Scale(domain=[0, float(part.value.max())])),
+            color=alt.Color("kind:N", title=None, sort=kinds, scale=alt.Scale(domain=kinds)),
+            tooltip=["place:O", "kind:N", alt.Tooltip("value:Q", format=".3f")],
+        )
+        parts.append(shown.properties(width=width, height=110))
+    chart = alt.vconcat(*parts).resolve_scale(color="independent").add_params(moment)
     return chart.properties(title=title, description=description)
 
 

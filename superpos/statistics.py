@@ -13,6 +13,7 @@ __all__ = [
     "mean_interval",
     "pearson",
     "rank_correlation",
+    "ratio_interval",
     "slope",
     "smooth",
     "steepest",
@@ -120,15 +121,32 @@ def crossing(t, y, level):
     return float(t[k - 1] + (t[k] - t[k - 1]) * (level - y[k - 1]) / (y[k] - y[k - 1]))
 
 
-def steepest(t, y, direction, *, start=None, width=9):
-    """The time t at which a series y (n,) at equal steps, smoothed, moves fastest in a direction (+1 or −1).
+def steepest(t, y, direction, *, start=None, end=None, width=9):
+    """When a series y (n,) at equal steps t, smoothed, moves fastest in a direction (+1 or −1). → (time, at an edge?)
 
-    start: times before it are left out of the search, not of the smoothing.
+    start, end: times outside are left out of the search, not of the smoothing. At an edge, the first or last time
+    allowed, the true moment may lie outside. ValueError where no time is left.
     """
     t = _finite(t, "t")
     moves = direction * smooth(y, width, derivative=1)
-    allowed = t >= (t[0] if start is None else start)
-    return float(t[allowed][np.argmax(moves[allowed])])
+    allowed = (t >= (t[0] if start is None else start)) & (t <= (t[-1] if end is None else end))
+    if not allowed.any():
+        raise ValueError(f"no time lies between {start} and {end}")
+    best = int(np.argmax(moves[allowed]))
+    return float(t[allowed][best]), best in (0, int(allowed.sum()) - 1)
+
+
+def ratio_interval(above, below):
+    """Ratio of two means over n independent units, Σ above / Σ below, with the jackknife's interval. → (ratio, low, high)
+
+    Steadier than a mean of ratios where `below` comes near zero; t interval of the pseudo-values (Tukey 1958).
+    ValueError for fewer than 2 units, or NaN.
+    """
+    above, below = _finite(above, "above"), _finite(below, "below")
+    n, whole = above.size, above.sum() / below.sum()
+    without = (above.sum() - above) / (below.sum() - below)
+    _, low, high = mean_interval(n * whole - (n - 1) * without)
+    return float(whole), low, high
 
 
 def _paired(x, y):

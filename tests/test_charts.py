@@ -30,6 +30,18 @@ STREAMS = pd.DataFrame(
     }
 )
 ANSWERS = pd.DataFrame({"n": [2, 3], "words": ["wrong", "right"]})
+TRAINING = pd.DataFrame(
+    {
+        "step": [0, 50, 100] * 2,
+        "panel": ["accuracy"] * 3 + ["F"] * 3,
+        "line": ["test"] * 3 + ["F"] * 3,
+        "value": range(6),
+    }
+)
+BARS = pd.DataFrame(
+    {"step": [0, 0, 50, 50, 100, 100], "panel": "codes", "place": [1, 2] * 3, "kind": list("ababab"), "value": 0.5}
+)
+MOMENTS = pd.DataFrame({"step": [0, 50, 100], "words": ["at the start", "on the way", "at the end"]})
 WORDS = {"title": "T", "description": "What it shows."}
 BUILT = {
     "points": lambda: charts.points(TABLE, "x", "y", color="who", diagonal=True, **WORDS),
@@ -50,6 +62,7 @@ BUILT = {
     "streams": lambda: charts.streams_explorer(
         STREAMS, ANSWERS, choose="n", values_title="v", limit=1, start=2, **WORDS
     ),
+    "training": lambda: charts.training_explorer(TRAINING, BARS, MOMENTS, start=50, **WORDS),
     "plain lines": lambda: charts.lines(TABLE, "x", "y", x_scale="log", **WORDS),
     "intervals": lambda: charts.intervals(TABLE, "y", "who", low="low", high="high", color="frame", rule=1, **WORDS),
     "heatmap": lambda: charts.heatmap_slider(
@@ -113,3 +126,16 @@ def test_streams_show_what_the_menu_picks_and_what_belongs_to_all(theme):
     assert all("shown" in part["transform"][0]["filter"] for part in (words, stream, whole))
     held = {row["n"] for row in spec["datasets"][whole["data"]["name"]]}
     assert held == {None}
+
+
+def test_a_training_shows_the_moment_of_its_slider(theme):
+    """Drawn by Vega itself: the words of the moment, and of no other."""
+    import vl_convert
+
+    spec = BUILT["training"]().to_dict(validate=True)
+    (slider,) = spec["params"]
+    assert {name: slider["bind"][name] for name in ("min", "max", "step")} == {"min": 0, "max": 100, "step": 50}
+    assert [len(spec["vconcat"]), slider["value"]] == [4, 50]
+    svg = vl_convert.vegalite_to_svg(spec)
+    assert "on the way" in svg
+    assert "at the end" not in svg

@@ -206,3 +206,17 @@ def test_a_timeline_holds_the_dictionary_of_each_moment():
             row["effective_features"], rel=1e-2
         )
         assert sum(map(float, row["spectrum"].split())) == pytest.approx(1, abs=1e-3)
+
+
+def test_variations_change_one_thing_at_a_time():
+    rows = modular.variation_run(8, 3, 20, 40, 60, modulus=7, share=0.5)
+    assert len(rows) == 2 * 2 * len(modular.VARIATIONS)
+    F = {(row["variation"], row["site"], row["step"]): row["effective_features"] for row in rows}
+    ours = F.pop(("ours", "pre", 20))
+    others = [value for (_, site, step), value in F.items() if (site, step) == ("pre", 20)]
+    assert len(others) == len(modular.VARIATIONS) - 1
+    assert all(value != pytest.approx(ours, rel=1e-6) for value in others)
+    codes = {row["variation"]: row["n_codes"] for row in rows}
+    assert (codes["ours"], codes["one code a neuron"], codes["four codes a neuron"]) == (16, 8, 32)
+    topk = next(row for row in rows if row["variation"].startswith("TopK"))
+    assert topk["l0"] <= 2

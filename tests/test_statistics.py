@@ -155,15 +155,38 @@ def logistic(t, middle, width=50):
 def test_the_steepest_moment_of_a_logistic_is_its_middle(middle, direction):
     t = np.arange(0, 1001, 10)
     noise = np.random.default_rng(1).normal(0, 0.01, t.size)
-    found = statistics.steepest(t, direction * 20 * (logistic(t, middle) + noise), direction)
+    found, at_an_edge = statistics.steepest(t, direction * 20 * (logistic(t, middle) + noise), direction)
     assert found == pytest.approx(middle, abs=40)
+    assert not at_an_edge
 
 
 def test_what_lies_before_the_start_is_no_steepest_moment():
     t = np.arange(0, 1001, 10)
     y = 5 * logistic(t, 200) + logistic(t, 700)
-    assert statistics.steepest(t, y, 1) == pytest.approx(200, abs=10)
-    assert statistics.steepest(t, y, 1, start=500) == pytest.approx(700, abs=10)
+    assert statistics.steepest(t, y, 1) == (pytest.approx(200, abs=10), False)
+    assert statistics.steepest(t, y, 1, start=500) == (pytest.approx(700, abs=10), False)
+    assert statistics.steepest(t, y, 1, start=250, end=600) == (250, True)
+    with pytest.raises(ValueError, match="no time lies between 2000 and None"):
+        statistics.steepest(t, y, 1, start=2000)
+
+
+def test_a_ratio_of_means_by_hand():
+    """(1 + 2 + 3) / (2 + 2 + 4); without each in turn 5/6, 4/6, 3/4; pseudo-values 3·6/8 − 2·those."""
+    ratio, low, high = statistics.ratio_interval([1, 2, 3], [2, 2, 4])
+    pseudo = [3 * 0.75 - 2 * value for value in (5 / 6, 4 / 6, 3 / 4)]
+    half = np.std(pseudo, ddof=1) / 3**0.5 * 4.302653
+    assert ratio == 0.75
+    assert [low, high] == pytest.approx([np.mean(pseudo) - half, np.mean(pseudo) + half])
+
+
+def test_the_interval_of_a_ratio_covers_it():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        below = rng.normal(2, 0.5, 10)
+        _, low, high = statistics.ratio_interval(0.6 * below + rng.normal(0, 0.3, 10), below)
+        covered += low <= 0.6 <= high
+    assert 180 <= covered <= 199
 
 
 def test_smoothing_keeps_parabolas_and_gives_their_slope():

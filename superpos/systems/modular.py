@@ -18,6 +18,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from superpos import llc, metrics, sae
+from superpos.activations import shuffle_columns
 from superpos.measurement import reading
 from superpos.progress import progress
 
@@ -28,6 +29,7 @@ __all__ = [
     "READINGS",
     "SITES",
     "STATES",
+    "VARIATIONS",
     "Modular",
     "Training",
     "build",
@@ -40,6 +42,7 @@ __all__ = [
     "sites",
     "timeline_run",
     "train_networks",
+    "variation_run",
 ]
 
 STREAMS = {  # seeds of one run must not meet: the SAE has the seed itself
@@ -57,6 +60,19 @@ LLC_SETTINGS = {  # inverse temperature nβ, localization γ and step ε of the 
     "cold": {"n_beta": 512 / math.log(512), "localization": 100.0, "lr": 1e-3},
 }
 LLC_BATCH = 512
+VARIATIONS = {  # of our protocol: what is changed in its configuration
+    "ours": {},
+    "another seed": {},
+    "half λ": {"l1": 0.25},
+    "twice λ": {"l1": 1.0},
+    "one code a neuron": {"expansion": 1.0},
+    "four codes a neuron": {"expansion": 4.0},
+    "untied": {"tied": False},
+    "TopK, k = h/4": {"activation": "topk", "loss": "mse"},
+    "rows as they are": {"scale": "none"},
+    "trained twice as long": {},
+    "columns shuffled": {},
+}
 TOP_FREQUENCIES = 5
 OPERATIONS = {
     "+": lambda a, b: a + b,
@@ -429,4 +445,31 @@ def timeline_run(network, hidden, seed, site, every, steps, sae_steps, *, operat
         spectrum = " ".join(f"{v:.4f}" for v in fourier_power(at["embedding"]))
         words = {"shares": " ".join(f"{v:.5f}" for v in p[order]), "tuned": "".join(best), "spectrum": spectrum}
         rows.append({"step": step, "effective_features": metrics.effective_features(p), **words})
+    return rows
+
+
+def variation_run(hidden, seed, first, steps, sae_steps, *, operation="+", modulus=53, share=0.4):
+    """A run for a sweep: F of one MLP at two steps, `first` and the last, by our protocol varied. → rows
+
+    A row a step, a site (pre, post) and one of VARIATIONS.
+    """
+    training, pairs = _trained("mlp", hidden, STATES[0], seed, operation, modulus, share, steps, first)
+    marks, rows = (first, steps), []
+    for site in SITES[1:]:
+        x = torch.stack([sites(training.network(seed, step), pairs.inputs)[site] for step in marks])
+        for name, changes in VARIATIONS.items():
+            length = 2 * sae_steps if name == "trained twice as long" else sae_steps
+            k = hidden // 4 if "activation" in changes else None
+            config = READINGS["protocol"].but(steps=length, k=k, **changes)
+            rows_of = (
+                torch.stack([shuffle_columns(one, STREAMS["rows"] + seed) for one in x])
+                if name == "columns shuffled"
+                else x
+            )
+            fitted, read = _parts(rows_of, site, seed)
+            fits = _fit(fitted, config, seed + 1000 if name == "another seed" else seed, f"{site}, {name}", [])
+            for step, fit, one in zip(marks, fits, read, strict=True):
+                rows.append(
+                    {"step": step, "site": site, "variation": name} | reading(fit, one, f"{site}, {name}, step {step}")
+                )
     return rows
