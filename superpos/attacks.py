@@ -26,19 +26,22 @@ def fgsm(model, x, labels, epsilon):
     return pgd(model, x, labels, epsilon, steps=1, step_size=epsilon, random_start=False)
 
 
-def pgd(model, x, labels, epsilon, *, steps=40, step_size=0.01, random_start=True, seed=0, products="float32"):
+def pgd(
+    model, x, labels, epsilon, *, steps=40, step_size=0.01, random_start=True, seed=0, products="float32", before=False
+):
     """Projected gradient ascent on the loss of images x (B, C, H, W) in [0, 1]. → attacked images, detached
 
     labels (B,) as `classification_loss` takes them. `seed` draws the start. The model is run in the mode that it is in
     (in training mode, batch normalisation counts the attack's passes).
     products: "float32", or "bfloat16" for products that a processor with bfloat16 makes faster; signs
     of small gradients then differ, the page “What does a measurement cost?” compares the attacks' strength.
+    before: also return the images as they were before the last step, where its gradient was taken. → (attacked, before)
     epsilon = 0 gives x itself. Raises ValueError for values out of range, and for images outside [0, 1].
     """
     _check(x, epsilon, steps, step_size, products)
-    if epsilon == 0:
-        return x.detach().clone()
     x = x.detach()
+    if epsilon == 0:
+        return (x.clone(), x.clone()) if before else x.clone()
     lowest, highest = (x - epsilon).clamp_(0, 1), (x + epsilon).clamp_(0, 1)
     attacked = x.clone()
     if random_start:
@@ -50,9 +53,10 @@ def pgd(model, x, labels, epsilon, *, steps=40, step_size=0.01, random_start=Tru
             attacked.requires_grad_()
             loss = classification_loss(model(attacked).float(), labels)
             (gradient,) = torch.autograd.grad(loss, attacked)
+            last = attacked.detach().clone() if before else None
             attacked = attacked.detach().add_(gradient.sign_(), alpha=step_size)
             torch.clamp(attacked, lowest, highest, out=attacked)
-    return attacked
+    return (attacked, last) if before else attacked
 
 
 def _products(products, device):

@@ -43,6 +43,14 @@ class LabelledImages(Dataset):
         rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(int(seed)))[:n]
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
+    def split(self, share, seed=0):
+        """A random `share` of the images, and the rest. → (LabelledImages, LabelledImages)"""
+        n = round(share * len(self))
+        if not 1 <= n < len(self):
+            raise ValueError(f"share must leave images on both sides of {len(self)}, got {share}")
+        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(int(seed)))
+        return tuple(replace(self, images=self.images[part], labels=self.labels[part]) for part in (rows[:n], rows[n:]))
+
     def only(self, classes):
         """The images of some classes (by index), relabelled 0, 1, … in the order given. ValueError for others."""
         unknown = [c for c in classes if not 0 <= c < len(self.classes)]

@@ -10,7 +10,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-__all__ = ["NETWORKS", "build", "cnn", "mlp"]
+__all__ = ["NETWORKS", "build", "cnn", "cnn1", "mlp", "mlp1", "resnet18"]
 
 
 def _named(layers, *blocks):
@@ -23,8 +23,8 @@ def _dense(n_in, n_out):
     return nn.Sequential(nn.Linear(n_in, n_out), nn.ReLU())
 
 
-def _convolution(n_in, n_out):
-    return nn.Sequential(nn.Conv2d(n_in, n_out, 3, padding=1), nn.ReLU())
+def _convolution(n_in, n_out, size=3):
+    return nn.Sequential(nn.Conv2d(n_in, n_out, size, padding=size // 2), nn.ReLU())
 
 
 def mlp(shape, n_classes, width=32):
@@ -62,13 +62,70 @@ def cnn(shape, n_classes, width=16):
     return network
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn}
+def mlp1(shape, n_classes, width=128):
+    """One hidden layer of h = `width` neurons (Bereska 2025, appendix). Layer fc1."""
+    return _named(
+        ("fc1",),
+        ("flatten", nn.Flatten()),
+        ("fc1", _dense(torch.Size(shape).numel(), width)),
+        ("out", nn.Linear(width, n_classes)),
+    )
+
+
+def cnn1(shape, n_classes, width=8):
+    """One 5×5 convolution of h = `width` channels, pooled by 2 (Bereska 2025, appendix). Layer conv1, before pooling."""
+    channels, height, across = shape
+    network = _named(
+        ("conv1",),
+        ("conv1", _convolution(channels, width, 5)),
+        ("pool1", nn.MaxPool2d(2)),
+        ("flatten", nn.Flatten()),
+        ("out", nn.Linear(width * (height // 2) * (across // 2), n_classes)),
+    )
+    network.channels_last = True
+    return network
+
+
+def resnet18(shape, n_classes, width=1.0):
+    """ResNet-18 for small images (He 2016): a 3×3 stem without pooling, four stages of two blocks, 64 · `width` channels
+    in the first and twice as many in each next. Layers layer1 to layer4, each after its last ReLU.
+    """
+    from torchvision.models.resnet import BasicBlock
+
+    def stage(n_in, n_out, stride):
+        smaller = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
+        first = BasicBlock(n_in, n_out, stride, None if n_in == n_out and stride == 1 else smaller)
+        return nn.Sequential(first, BasicBlock(n_out, n_out))
+
+    c = round(64 * width)
+    if c < 1:
+        raise ValueError(f"width must leave at least one of 64 channels, got {width}")
+    stem = nn.Sequential(nn.Conv2d(shape[0], c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU())
+    network = _named(
+        ("layer1", "layer2", "layer3", "layer4"),
+        ("stem", stem),
+        ("layer1", stage(c, c, 1)),
+        ("layer2", stage(c, 2 * c, 2)),
+        ("layer3", stage(2 * c, 4 * c, 2)),
+        ("layer4", stage(4 * c, 8 * c, 2)),
+        ("pool", nn.AdaptiveAvgPool2d(1)),
+        ("flatten", nn.Flatten()),
+        ("out", nn.Linear(8 * c, n_classes)),
+    )
+    for module in network.modules():  # as torchvision's ResNet starts
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    network.channels_last = True
+    return network
+
+
+NETWORKS = {"mlp": mlp, "cnn": cnn, "mlp1": mlp1, "cnn1": cnn1, "resnet18": resnet18}
 
 
 def build(name, shape, n_classes, *, seed=0, **options):
     """A freshly initialised network for images of `shape` (C, H, W). → torch.nn.Module
 
-    name: "mlp" or "cnn" (options: width), "torchvision:NAME" (untrained, first convolution as it is: three
+    name: one of NETWORKS (options: width), "torchvision:NAME" (untrained, first convolution as it is: three
     channels), or "module:function", called with (shape, n_classes) and the options; your module must be importable.
     `layers` of the result names what to measure: its direct children, unless it names its layers itself.
     The seed decides the initial weights; the global random state is left as it was.

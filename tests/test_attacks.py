@@ -36,6 +36,34 @@ def test_pgd_is_the_textbook_loop(network, images):
     network.zero_grad()
 
 
+def test_attacks_equal_the_adversarial_robustness_toolboxs(network, images):
+    """An independent implementation, from the same fixed start."""
+    from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    x, y = images.images, images.labels
+    theirs = PyTorchClassifier(
+        network, torch.nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    attack = ProjectedGradientDescentPyTorch(
+        theirs, norm="inf", eps=0.1, eps_step=0.03, max_iter=7, num_random_init=0, batch_size=64, verbose=False
+    )
+    expected = torch.as_tensor(attack.generate(x.numpy(), y.numpy()))
+    network.eval()
+    ours = pgd(network, x, y, 0.1, steps=7, step_size=0.03, random_start=False)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+    expected = torch.as_tensor(FastGradientMethod(theirs, eps=0.1, batch_size=64).generate(x.numpy(), y.numpy()))
+    torch.testing.assert_close(fgsm(network, x, y, 0.1), expected, rtol=0, atol=1e-6)
+
+
+def test_the_point_before_the_last_step_is_one_step_behind(network, images):
+    x, y = images.images, images.labels
+    options = {"step_size": 0.03, "seed": 5}
+    attacked, before = pgd(network, x, y, 0.1, steps=4, before=True, **options)
+    assert torch.equal(attacked, pgd(network, x, y, 0.1, steps=4, **options))
+    assert torch.equal(before, pgd(network, x, y, 0.1, steps=3, **options))
+
+
 def test_fgsm_on_a_linear_model_by_hand():
     """One logit w·x, label 1: the loss rises against w."""
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1, bias=False))

@@ -95,3 +95,14 @@ def test_neither_data_nor_network(tmp_path, monkeypatch):
 def test_the_root_is_a_setting(monkeypatch, tmp_path):
     monkeypatch.setenv("SUPERPOS_DATA", str(tmp_path))
     assert data.data_root() == tmp_path
+
+
+def test_a_split_holds_every_image_once():
+    train, _ = data.load("digits")
+    a, b = train.split(0.25, seed=3)
+    assert (len(a), len(b)) == (359, 1078)
+    both = torch.cat([a.images, b.images]).flatten(1)
+    assert torch.equal(both.sum(1).sort().values, train.images.flatten(1).sum(1).sort().values)
+    assert torch.equal(a.labels, train.split(0.25, seed=3)[0].labels)
+    with pytest.raises(ValueError, match=r"share must leave images on both sides of 1437, got 1\.0"):
+        train.split(1.0)

@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "superpos"
 ORDER = [
-    "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "llc", "activations",
-    "measurement",
+    "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "robustness", "llc",
+    "activations", "measurement",
     "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms", "systems.modular",
     "sweep", "statistics", "verdicts", "charts",
 ]  # fmt: skip

@@ -56,6 +56,110 @@ def test_adversarial_training_is_half_clean_and_half_attacked():
         torch.testing.assert_close(start[name] - p.detach(), 0.1 * gradient, rtol=1e-3, atol=1e-6)
 
 
+def test_the_leak_adds_the_attacks_last_gradient():
+    """Two updates of one batch, told apart by their gradients: the leak is the gradient at the attack's last but one point."""
+    images = data.load("digits")[0].take(32, seed=0)
+    attack = {"steps": 3, "step_size": 0.02, "random_start": False}
+    moved = {}
+    for update in training.UPDATES:
+        model = networks.build("mlp", images.shape, 10, width=4, seed=1)
+        start = [p.detach().clone() for p in model.parameters()]
+        training.train(
+            model, images, epochs=1, batch_size=32, lr=0.1, optimizer="sgd", epsilon=0.1, attack=attack, update=update
+        )
+        moved[update] = [(a - p.detach()) / 0.1 for a, p in zip(start, model.parameters(), strict=True)]
+    fresh = networks.build("mlp", images.shape, 10, width=4, seed=1)
+    point = attacks.pgd(fresh, images.images, images.labels, 0.1, **{**attack, "steps": 2})
+    fresh.zero_grad()
+    torch.nn.functional.cross_entropy(fresh(point), images.labels).backward()
+    for corrected, leak, p in zip(moved["corrected"], moved["leak"], fresh.parameters(), strict=True):
+        torch.testing.assert_close(leak - corrected, p.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_leak_is_what_the_papers_code_does():
+    """Its step: clear, clean forward, an attack that clears and leaves gradients, then backward of the mean loss."""
+    images = data.load("digits")[0].take(32, seed=0)
+    x, y = images.images, images.labels
+    model = networks.build("mlp", images.shape, 10, width=4, seed=1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    clean = torch.nn.functional.cross_entropy(model(x), y)
+    attacked = x.clone()
+    for _ in range(3):
+        attacked.requires_grad = True
+        loss = torch.nn.functional.cross_entropy(model(attacked), y)
+        model.zero_grad()
+        loss.backward()
+        step = attacked.detach() + 0.02 * attacked.grad.sign()
+        attacked = torch.clamp(x + torch.clamp(step - x, -0.1, 0.1), 0, 1)
+    (0.5 * clean + 0.5 * torch.nn.functional.cross_entropy(model(attacked), y)).backward()
+    optimizer.step()
+    ours = networks.build("mlp", images.shape, 10, width=4, seed=1)
+    attack = {"steps": 3, "step_size": 0.02, "random_start": False}
+    training.train(
+        ours, images, epochs=1, batch_size=32, lr=0.1, optimizer="sgd", epsilon=0.1, attack=attack, update="leak"
+    )
+    for a, b in zip(ours.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_the_radius_and_the_step_size_follow_their_schedules():
+    _, history, _ = run(epochs=10, epsilon=0.3, ramp=True, attack={"steps": 1}, milestones=(4, 8), lr=0.01)
+    assert history.epsilon.tolist() == pytest.approx([0.1] * 2 + [0.2] * 3 + [0.3] * 5)
+    assert history.lr.tolist() == pytest.approx([0.01] * 4 + [0.001] * 4 + [0.0001] * 2)
+
+
+def test_the_best_epoch_is_put_back():
+    """A network that unlearns, on shuffled labels, is best after its first epoch; without validation it keeps its last."""
+    train, test = data.load("digits")
+    wrong = replace(train, labels=train.labels[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))])
+    shares = {}
+    for name, validation in (("best", test), ("last", None)):
+        model, _, _ = run(epochs=15, seed=1)
+        history = training.train(model, wrong, epochs=6, lr=3e-3, validation=validation)
+        shares[name] = training.accuracy(model, test)
+        if validation is not None:
+            assert history.validation.idxmax() == 0
+            assert shares["best"] == history.validation[0]
+    assert shares["last"] < shares["best"] - 0.03
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path, monkeypatch, optimizer):
+    train, test = data.load("digits")
+    options = {
+        "epochs": 5, "lr": 0.01, "optimizer": optimizer, "epsilon": 0.1, "attack": {"steps": 2}, "ramp": True,
+        "validation": test.take(100, 0), "milestones": (3,), "seed": 3,
+    }  # fmt: skip
+    whole = networks.build("cnn", train.shape, 10, width=4, seed=1)
+    expected = training.train(whole, train, **options)
+
+    real, calls = training._epoch, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "_epoch", killed)
+    model = networks.build("cnn", train.shape, 10, width=4, seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(model, train, **options, checkpoint=tmp_path / "c.safetensors")
+    monkeypatch.setattr(training, "_epoch", real)
+    again = networks.build("cnn", train.shape, 10, width=4, seed=7)  # other weights: the checkpoint's are taken
+    history = training.train(again, train, **options, checkpoint=tmp_path / "c.safetensors")
+    assert history.equals(expected)
+    for a, b in zip(again.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match="of another training: lr, images differ"):
+        training.train(again, test, **{**options, "lr": 0.02}, checkpoint=tmp_path / "c.safetensors")
+
+
+def test_an_unknown_update_is_named():
+    with pytest.raises(ValueError, match="update must be one of corrected, leak, got 'none'"):
+        run(update="none")
+
+
 def test_adversarial_training_makes_robust():
     train, test = data.load("digits")
     attack = {"steps": 5, "step_size": 0.05}
@@ -65,6 +169,8 @@ def test_adversarial_training_makes_robust():
         training.train(model, train, epochs=15, seed=1, epsilon=epsilon, attack=attack)
         attacked = attacks.pgd(model, test.images, test.labels, 0.15, steps=20, step_size=0.02)
         robust.append(training.accuracy(model, replace(test, images=attacked)))
+        same = training.accuracy(model, test, epsilon=0.15, attack={"steps": 20, "step_size": 0.02})
+        assert same == robust[-1]
     assert robust[1] > robust[0] + 0.15
 
 
