@@ -11,7 +11,9 @@ __all__ = [
     "correlation_interval",
     "crossing",
     "mean_interval",
+    "meta_slope",
     "pearson",
+    "pool",
     "rank_correlation",
     "ratio_interval",
     "slope",
@@ -107,6 +109,74 @@ def smooth(y, width=9, derivative=0):
     if y.size < width:
         raise ValueError(f"{y.size} points are fewer than the {width} of the filter")
     return savgol_filter(y, width, 2, deriv=derivative)
+
+
+def pool(effects, variances):
+    """Mean of k estimates of known variance, by inverse variances, with and without differences between them. → dict
+
+    mean, low, high: fixed effect; mean_re, low_re, high_re: random effects (DerSimonian and Laird 1986; interval by
+    Hartung, Knapp, Sidik and Jonkman's t); q, p: Cochran's test that all are one; i2: share of the spread that is between
+    them (0 … 1); n = k. ValueError for fewer than 2 estimates, NaN, or a variance that is not positive.
+    """
+    from statsmodels.stats.meta_analysis import combine_effects
+
+    effects, variances = _effects(effects, variances, 2)
+    found = combine_effects(effects, variances, method_re="dl")
+    test = found.test_homogeneity()
+    half = stats.norm.ppf(0.975) * found.sd_eff_w_fe
+    half_re = stats.t.ppf(0.975, len(effects) - 1) * found.sd_eff_w_re_hksj
+    return {
+        "mean": float(found.mean_effect_fe), "low": float(found.mean_effect_fe - half),
+        "high": float(found.mean_effect_fe + half),
+        "mean_re": float(found.mean_effect_re), "low_re": float(found.mean_effect_re - half_re),
+        "high_re": float(found.mean_effect_re + half_re),
+        "q": float(test.statistic), "p": float(test.pvalue), "i2": max(0.0, float(found.i2)), "n": len(effects),
+    }  # fmt: skip
+
+
+def meta_slope(x, effects, variances):
+    """Slope of k estimates of known variance on x, by inverse variances (meta-regression). → dict
+
+    slope, error, low, high, z, p: fixed effects; slope_re, error_re, low_re, high_re: with the variance tau2 that is left
+    between the estimates added to each (method of moments, Raudenbush 2009); q, q_p: test of what is left, df = k − 2.
+    Intervals are normal. ValueError for fewer than 3 estimates, NaN, a constant x, or a variance that is not positive.
+    """
+    effects, variances = _effects(effects, variances, 3)
+    x, effects = _paired(x, effects)
+    X = np.stack([np.ones_like(x), x], 1)
+
+    def fitted(weights):
+        covariance = np.linalg.inv(X.T @ (weights[:, None] * X))
+        beta = covariance @ X.T @ (weights * effects)
+        error = float(np.sqrt(covariance[1, 1]))
+        half = stats.norm.ppf(0.975) * error
+        return beta, float(beta[1]), error, float(beta[1] - half), float(beta[1] + half)
+
+    weights = 1 / variances
+    beta, slope, error, low, high = fitted(weights)
+    q = float((weights * (effects - X @ beta) ** 2).sum())
+    projected = weights.sum() - np.trace(
+        np.linalg.inv(X.T @ (weights[:, None] * X)) @ (X.T @ (weights[:, None] ** 2 * X))
+    )
+    tau2 = max(0.0, (q - (len(x) - 2)) / projected)
+    _, slope_re, error_re, low_re, high_re = fitted(1 / (variances + tau2))
+    return {
+        "slope": slope, "error": error, "low": low, "high": high, "z": slope / error,
+        "p": float(2 * stats.norm.sf(abs(slope / error))), "tau2": tau2,
+        "slope_re": slope_re, "error_re": error_re, "low_re": low_re, "high_re": high_re,
+        "q": q, "q_p": float(stats.chi2.sf(q, len(x) - 2)), "n": len(x),
+    }  # fmt: skip
+
+
+def _effects(effects, variances, least):
+    effects, variances = _finite(effects, "effects"), _finite(variances, "variances")
+    if effects.size != variances.size or effects.size < least:
+        raise ValueError(
+            f"expected at least {least} effects and their variances, got {effects.size} and {variances.size}"
+        )
+    if (variances <= 0).any():
+        raise ValueError(f"a variance must be above 0, got {variances.min():g}")
+    return effects, variances
 
 
 def crossing(t, y, level):

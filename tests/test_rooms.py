@@ -12,6 +12,7 @@ ORDER = [
     "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "robustness", "llc",
     "activations", "measurement",
     "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms", "systems.modular",
+    "systems.adversarial",
     "sweep", "statistics", "verdicts", "charts",
 ]  # fmt: skip
 FLOORS = ["", "systems"]

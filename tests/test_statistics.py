@@ -206,3 +206,53 @@ def test_pearson_of_series():
     assert statistics.pearson([1, 2, 3, 4], [1, -1, -1, 1]) == pytest.approx(0)
     with pytest.raises(ValueError, match="y is constant"):
         statistics.pearson([1, 2, 3], [1, 1, 1])
+
+
+def test_pooling_by_hand():
+    """1 and 3 with variances 1 and 1/3: weights 1 and 3, mean 2.5, error 1/2; Q = 1·1.5² + 3·0.5² = 3."""
+    pooled = statistics.pool([1.0, 3.0], [1.0, 1 / 3])
+    assert pooled["mean"] == pytest.approx(2.5)
+    assert pooled["high"] - pooled["mean"] == pytest.approx(1.959964 / 2)
+    assert (pooled["q"], pooled["n"]) == (pytest.approx(3), 2)
+    assert pooled["p"] == pytest.approx(0.0832645)  # chi², 1 df
+    assert pooled["i2"] == pytest.approx(1 - 1 / 3)
+    tau2 = (3 - 1) / (4 - (1 + 9) / 4)  # DerSimonian and Laird
+    weights = np.array([1 / (1 + tau2), 1 / (1 / 3 + tau2)])
+    assert pooled["mean_re"] == pytest.approx((weights * [1, 3]).sum() / weights.sum())
+
+
+def test_a_meta_regression_equals_weighted_least_squares():
+    """Fixed effects: statsmodels' WLS with the scale held at one."""
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(0)
+    x, variances = np.array([1.0, 2, 3, 4, 1, 2]), rng.uniform(0.1, 1, 6)
+    y = 2 - 0.7 * x + rng.normal(0, np.sqrt(variances))
+    found = statistics.meta_slope(x, y, variances)
+    fit = sm.WLS(y, sm.add_constant(x), weights=1 / variances).fit(cov_type="fixed scale")
+    assert found["slope"] == pytest.approx(fit.params[1])
+    assert found["error"] == pytest.approx(fit.bse[1])
+    assert found["p"] == pytest.approx(fit.pvalues[1])
+    assert found["q"] == pytest.approx((fit.resid**2 / variances).sum())
+
+
+def test_differences_between_estimates_widen_a_meta_regression():
+    """What is left between the estimates is found, on average, and the interval then covers the slope."""
+    rng = np.random.default_rng(1)
+    x, taus, covered = np.tile([1.0, 2, 3, 4], 10), [], 0
+    for _ in range(200):
+        y = 1 + 0.5 * x + rng.normal(0, np.sqrt(0.1 + 0.4), x.size)
+        found = statistics.meta_slope(x, y, np.full(x.size, 0.1))
+        taus.append(found["tau2"])
+        covered += found["low_re"] <= 0.5 <= found["high_re"]
+    assert np.mean(taus) == pytest.approx(0.4, abs=0.05)
+    assert 180 <= covered <= 199
+    exact = statistics.meta_slope([1, 2, 3], [2, 4, 6], [0.1, 0.1, 0.1])
+    assert (exact["slope"], exact["slope_re"], exact["tau2"]) == (pytest.approx(2), pytest.approx(2), 0)
+
+
+def test_variances_must_be_positive():
+    with pytest.raises(ValueError, match="a variance must be above 0, got 0"):
+        statistics.pool([1, 2], [0, 1])
+    with pytest.raises(ValueError, match="expected at least 3 effects"):
+        statistics.meta_slope([1, 2], [1, 2], [1, 1])

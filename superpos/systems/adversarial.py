@@ -1,0 +1,162 @@
+"""Adversarial training of classifiers, and F of their layers on clean and on attacked images.
+
+    task      the first 2, 3, 5 or 10 classes of a data set; two classes are told apart by one logit
+    training  ½ clean + ½ PGD at radius ε (superpos.training), SGD, the radius on a ramp (Bereska 2025, appendix)
+    reading   for each layer an SAE on clean, one on attacked, one on pooled images, attacked at the training's radius
+
+Every run leaves, beside F, robustness, the SAE's quality, and the measures that need none.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from superpos import data, networks, robustness, sae, training
+from superpos.activations import Rows, read_activations
+from superpos.attacks import pgd
+from superpos.measurement import measure_rows
+
+__all__ = ["INPUTS", "READINGS", "attack_of", "attack_run", "layer_weights", "task", "train_network"]
+
+STREAM = 10**9  # data, weights and SAEs must not share a seed
+INPUTS = ("clean", "attacked", "pooled")
+READINGS = {  # four codes a neuron, as the paper has them, except where said
+    "published": sae.PUBLISHED_FAST,
+    "protocol": sae.PROTOCOL,
+    "half λ": sae.PROTOCOL.but(l1=0.25),
+    "twice λ": sae.PROTOCOL.but(l1=1.0),
+    "TopK": sae.PROTOCOL.but(activation="topk", k=8, loss="mse"),
+    "two codes a neuron": sae.PROTOCOL.but(expansion=2.0),
+}
+STEPS, STEP_SIZE = 40, 0.01  # of the paper's PGD on 28×28 images
+
+
+def task(dataset, n_classes, n_train=None, n_test=None, *, root=None):
+    """Training, validation and test images of the first classes of a data set. → three LabelledImages
+
+    A sixth of the training images, always the same, is the validation; n_train and n_test: that many of the rest and of the
+    test images, always the same (None: all). ValueError for too many classes or images.
+    """
+    train, test = data.load(dataset, root=root)
+    if not 2 <= n_classes <= len(train.classes):
+        raise ValueError(f"n_classes must be between 2 and {len(train.classes)}, got {n_classes}")
+    train, test = (images.only(range(n_classes)) for images in (train, test))
+    validation, train = train.split(1 / 6, seed=0)
+    train = train if n_train is None else train.take(n_train, seed=0)
+    n_validation = len(validation) if n_train is None else min(len(validation), max(1, n_train // 5))
+    test = test if n_test is None else test.take(min(n_test, len(test)), seed=0)
+    return train, validation.take(n_validation, seed=0), test
+
+
+def attack_of(steps):
+    """The paper's attack in `steps` steps: as far as its 40 of 0.01 together. → options of `superpos.attacks.pgd`"""
+    return {"steps": steps, "step_size": STEP_SIZE * STEPS / steps}
+
+
+def train_network(
+    network, width, images, validation, *, n_classes, epsilon, seed, update, epochs, attack, batch_size=256, lr=0.01,
+    weight_decay=1e-4, checkpoint=None,
+):  # fmt: skip
+    """A network trained as the paper trains its MNIST networks: SGD, a tenth of the step size from half and three quarters
+    on, the radius on a ramp, the best epoch of full radius put back. → (model, history)
+    """
+    n_outputs = 1 if n_classes == 2 else n_classes
+    model = networks.build(network, images.shape, n_outputs, width=width, seed=2 * STREAM + seed)
+    history = training.train(
+        model, images, epochs=epochs, lr=lr, batch_size=batch_size, weight_decay=weight_decay, seed=STREAM + seed,
+        optimizer="sgd", milestones=(round(epochs / 2), round(3 * epochs / 4)), epsilon=epsilon, attack=attack,
+        update=update, ramp=epsilon > 0, validation=validation, checkpoint=checkpoint,
+    )  # fmt: skip
+    return model, history
+
+
+def layer_weights(model):
+    """Parameters of each layer of a network, by which the paper averages layers. → dict layer: int"""
+    modules = dict(model.named_modules())
+    return {layer: sum(p.numel() for p in modules[layer].parameters()) for layer in model.layers}
+
+
+def attacked_images(model, images, epsilon, attack, seed, batch_size=1000):
+    """The images under PGD of radius epsilon, in evaluation mode. → LabelledImages"""
+    was_training = model.training
+    model.eval()
+    parts = [
+        pgd(model, x, y, epsilon, **attack, seed=STREAM + seed + i)
+        for i, (x, y) in enumerate(zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True))
+    ]
+    model.train(was_training)
+    return replace(images, images=torch.cat(parts))
+
+
+def attack_run(
+    dataset, n_classes, network, width, epsilon, seed, update, n_train, n_read, epochs, attack_steps, readings, n_sae, *,
+    batch_size=256, lr=0.01, weight_decay=1e-4, radii="0.1,0.2,0.3", keep=None, root=None,
+):  # fmt: skip
+    """A run for a sweep: one network trained, attacked and read. → rows, one a layer, kind of input, reading and SAE seed
+
+    readings: names of READINGS, separated by commas; n_sae: SAEs a reading, of different seeds; n_read: rows of a layer
+    (positions of convolutions), drawn over all training images; radii: of the attacks on the test images whose accuracies
+    stand in every row. keep: a folder for checkpoints, from which a stopped training goes on, and the weights. Raises
+    ValueError for an unknown reading before anything is trained.
+    """
+    names = [name.strip() for name in readings.split(",")]
+    for name in names:
+        if name not in READINGS:
+            raise ValueError(f"unknown reading {name!r}; expected one of {', '.join(READINGS)}")
+    images, validation, test = task(dataset, n_classes, n_train, n_read, root=root)
+    attack, checkpoint = attack_of(attack_steps), None
+    if keep:
+        about = f"{dataset.replace(':', '_').replace('/', '_')}_{n_classes}_{network}_{width}_{epsilon}_{seed}_{update}"
+        checkpoint = Path(keep) / f"{about}.checkpoint.safetensors"
+    model, history = train_network(
+        network, width, images, validation, n_classes=n_classes, epsilon=epsilon, seed=seed, update=update, epochs=epochs,
+        attack=attack, batch_size=batch_size, lr=lr, weight_decay=weight_decay, checkpoint=checkpoint,
+    )  # fmt: skip
+    if keep:
+        save_file(
+            {name: value.contiguous() for name, value in model.state_dict().items()},
+            Path(keep) / f"{about}.safetensors",
+        )
+        checkpoint.unlink(missing_ok=True)
+    curve = robustness.curve(
+        model, test, [0.0, *(float(r) for r in radii.split(","))], {**attack, "seed": STREAM + seed}
+    )
+    about = {f"accuracy_{row.epsilon:g}": row.accuracy for row in curve.itertuples()}
+    about |= {"accuracy_train": history.accuracy.iloc[-1], "loss_train": history.loss.iloc[-1]}
+    weights = layer_weights(model)
+    table = read_layers(model, images, epsilon, attack, seed, n_read, names, n_sae)
+    return [about | row | {"parameters": weights[row["layer"]]} for row in table.to_dict("records")]
+
+
+def read_layers(model, images, epsilon, attack, seed, n_read, readings, n_sae):
+    """F of every layer on clean, attacked and pooled images by some of READINGS. → DataFrame
+
+    At epsilon = 0 there is nothing to attack at, and clean stands for all three, as in the paper.
+    """
+    layers = list(model.layers)
+    rows = {"clean": read_activations(model, images, layers, n_samples=n_read, seed=STREAM + seed)}
+    if epsilon:
+        attacked = attacked_images(model, images, epsilon, attack, seed)
+        rows["attacked"] = read_activations(model, attacked, layers, n_samples=n_read, seed=STREAM + seed)
+        rows["pooled"] = {layer: _pooled(rows["clean"][layer], rows["attacked"][layer]) for layer in layers}
+    tables = []
+    for kind, by_layer in rows.items():
+        for layer in layers:
+            for name in readings:
+                config = READINGS[name]
+                fitted, read = by_layer[layer].split(config.held_out, STREAM // 2 + seed)
+                label = f"{layer}, {kind}, {name}"
+                table = measure_rows(fitted, read, config, seeds=[seed + 1000 * i for i in range(n_sae)], label=label)
+                tables.append(table.rename(columns={"seed": "sae_seed"}).assign(layer=layer, inputs=kind, reading=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _pooled(clean, attacked):
+    """Half of the rows of each: as many as of either."""
+    half = len(clean.x) // 2
+    return Rows(
+        torch.cat([clean.x[:half], attacked.x[:half]]), torch.cat([clean.sample[:half], attacked.sample[:half]])
+    )
