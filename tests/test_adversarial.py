@@ -8,7 +8,8 @@ from superpos.systems import adversarial
 
 RUN = {
     "dataset": "digits", "n_classes": 3, "network": "mlp1", "width": 8, "epsilon": 0.2, "seed": 4, "update": "corrected",
-    "n_train": 200, "n_read": 150, "epochs": 30, "attack_steps": 3, "readings": "small", "n_sae": 2,
+    "n_train": 200, "n_read": 150, "epochs": 30, "attack_steps": 3, "part": "train", "readings": "small",
+    "n_sae": 2,
     "batch_size": 32,
 }  # fmt: skip
 
@@ -63,10 +64,10 @@ def test_layers_count_their_parameters():
 
 def test_a_run_has_a_row_for_every_layer_input_and_sae():
     rows = adversarial.attack_run(**RUN)
-    assert len(rows) == 1 * 3 * 2  # layers, kinds of input, SAE seeds
+    assert len(rows) == 1 * 2 * 2  # layers, kinds of input, SAE seeds
     assert {row["inputs"] for row in rows} == set(adversarial.INPUTS)
     assert {row["sae_seed"] for row in rows} == {4, 1004}
-    assert len({round(row["effective_features"], 6) for row in rows}) == 6
+    assert len({round(row["effective_features"], 6) for row in rows}) == 4
     accuracies = [rows[0][f"accuracy_{radius}"] for radius in ("0", "0.1", "0.2", "0.3")]
     assert accuracies[0] > 0.8
     assert accuracies[0] > accuracies[3]
@@ -99,8 +100,22 @@ def test_attacked_rows_are_of_attacked_images():
     assert ranks["clean"] != pytest.approx(ranks["attacked"], rel=1e-2)
 
 
-def test_a_stopped_run_goes_on_and_leaves_its_weights(tmp_path):
-    rows = adversarial.attack_run(**RUN, keep=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["digits_3_mlp1_8_0.2_4_corrected.safetensors"]
-    again = adversarial.attack_run(**RUN)
-    assert [row["effective_features"] for row in rows] == [row["effective_features"] for row in again]
+def test_a_network_that_was_kept_is_read_again_and_not_trained(tmp_path, monkeypatch):
+    first = adversarial.attack_run(**RUN, keep=tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+    monkeypatch.setattr(training, "train", None)
+    again = adversarial.attack_run(**RUN, keep=tmp_path)
+    for before, after in zip(first, again, strict=True):
+        assert after["effective_features"] == pytest.approx(before["effective_features"], rel=1e-6)
+        assert after["accuracy_0.2"] == before["accuracy_0.2"]
+        assert after["loss_train"] == before["loss_train"]
+    with pytest.raises(TypeError):
+        adversarial.attack_run(**{**RUN, "update": "leak"}, keep=tmp_path)
+
+
+def test_unseen_images_can_be_read():
+    seen, unseen = (adversarial.attack_run(**{**RUN, "n_sae": 1, "part": part})[0] for part in adversarial.PARTS)
+    assert seen["accuracy_0"] == unseen["accuracy_0"]
+    assert seen["effective_features"] != unseen["effective_features"]
+    with pytest.raises(ValueError, match="part must be one of train, test, got 'all'"):
+        adversarial.attack_run(**{**RUN, "part": "all"})

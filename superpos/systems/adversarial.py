@@ -2,27 +2,31 @@
 
     task      the first 2, 3, 5 or 10 classes of a data set; two classes are told apart by one logit
     training  ½ clean + ½ PGD at radius ε (superpos.training), SGD, the radius on a ramp (Bereska 2025, appendix)
-    reading   for each layer an SAE on clean, one on attacked, one on pooled images, attacked at the training's radius
+    reading   for each layer an SAE on clean images and one on images attacked at the training's radius
 
 Every run leaves, beside F, robustness, the SAE's quality, and the measures that need none.
 """
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from superpos import data, networks, robustness, sae, training
-from superpos.activations import Rows, read_activations
+from superpos.activations import read_activations
 from superpos.attacks import pgd
 from superpos.measurement import measure_rows
 
 __all__ = ["INPUTS", "READINGS", "attack_of", "attack_run", "layer_weights", "task", "train_network"]
 
 STREAM = 10**9  # data, weights and SAEs must not share a seed
-INPUTS = ("clean", "attacked", "pooled")
+INPUTS = ("clean", "attacked")
+PARTS = ("train", "test")
 READINGS = {  # four codes a neuron, as the paper has them, except where said
     "published": sae.PUBLISHED_FAST,
     "protocol": sae.PROTOCOL,
@@ -92,56 +96,77 @@ def attacked_images(model, images, epsilon, attack, seed, batch_size=1000):
 
 
 def attack_run(
-    dataset, n_classes, network, width, epsilon, seed, update, n_train, n_read, epochs, attack_steps, readings, n_sae, *,
+    dataset, n_classes, network, width, epsilon, seed, update, n_train, n_read, epochs, attack_steps, part, readings, n_sae, *,
     batch_size=256, lr=0.01, weight_decay=1e-4, radii="0.1,0.2,0.3", keep=None, root=None,
 ):  # fmt: skip
     """A run for a sweep: one network trained, attacked and read. → rows, one a layer, kind of input, reading and SAE seed
 
-    readings: names of READINGS, separated by commas; n_sae: SAEs a reading, of different seeds; n_read: rows of a layer
-    (positions of convolutions), drawn over all training images; radii: of the attacks on the test images whose accuracies
-    stand in every row. keep: a folder for checkpoints, from which a stopped training goes on, and the weights. Raises
-    ValueError for an unknown reading before anything is trained.
+    part: which images are read, one of PARTS; n_read: rows of a layer (positions of convolutions), drawn over them; readings:
+    names of READINGS, separated by commas; n_sae: SAEs a reading, of different seeds; radii: of the attacks on the test
+    images whose accuracies stand in every row. keep: a folder for checkpoints, from which a stopped training goes on, and
+    for weights, which later runs of the same network read again. Raises ValueError for an unknown part or reading before
+    anything is trained.
     """
     names = [name.strip() for name in readings.split(",")]
     for name in names:
         if name not in READINGS:
             raise ValueError(f"unknown reading {name!r}; expected one of {', '.join(READINGS)}")
+    if part not in PARTS:
+        raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
     images, validation, test = task(dataset, n_classes, n_train, n_read, root=root)
-    attack, checkpoint = attack_of(attack_steps), None
-    if keep:
-        about = f"{dataset.replace(':', '_').replace('/', '_')}_{n_classes}_{network}_{width}_{epsilon}_{seed}_{update}"
-        checkpoint = Path(keep) / f"{about}.checkpoint.safetensors"
-    model, history = train_network(
-        network, width, images, validation, n_classes=n_classes, epsilon=epsilon, seed=seed, update=update, epochs=epochs,
-        attack=attack, batch_size=batch_size, lr=lr, weight_decay=weight_decay, checkpoint=checkpoint,
-    )  # fmt: skip
-    if keep:
-        save_file(
-            {name: value.contiguous() for name, value in model.state_dict().items()},
-            Path(keep) / f"{about}.safetensors",
-        )
-        checkpoint.unlink(missing_ok=True)
+    attack = attack_of(attack_steps)
+    options = {
+        "n_classes": n_classes, "epsilon": epsilon, "seed": seed, "update": update, "epochs": epochs, "attack": attack,
+        "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay,
+    }  # fmt: skip
+    model, ended = _trained(network, width, images, validation, options, dataset, keep)
     curve = robustness.curve(
         model, test, [0.0, *(float(r) for r in radii.split(","))], {**attack, "seed": STREAM + seed}
     )
-    about = {f"accuracy_{row.epsilon:g}": row.accuracy for row in curve.itertuples()}
-    about |= {"accuracy_train": history.accuracy.iloc[-1], "loss_train": history.loss.iloc[-1]}
+    about = {f"accuracy_{row.epsilon:g}": row.accuracy for row in curve.itertuples()} | ended
     weights = layer_weights(model)
-    table = read_layers(model, images, epsilon, attack, seed, n_read, names, n_sae)
+    shown = {"train": images, "test": test}[part]
+    table = read_layers(model, shown, epsilon, attack, seed, n_read, names, n_sae)
     return [about | row | {"parameters": weights[row["layer"]]} for row in table.to_dict("records")]
 
 
-def read_layers(model, images, epsilon, attack, seed, n_read, readings, n_sae):
-    """F of every layer on clean, attacked and pooled images by some of READINGS. → DataFrame
+def _trained(network, width, images, validation, options, dataset, keep):
+    """The network of a run, from `keep` if it is there, and how its training ended. → (model, dict)"""
+    if keep is None:
+        model, history = train_network(network, width, images, validation, **options)
+        return model, _ended(history)
+    settings = json.dumps({"dataset": dataset, "network": network, "width": width, "n_train": len(images), **options})
+    path = Path(keep) / f"{hashlib.sha256(settings.encode()).hexdigest()[:20]}.safetensors"
+    if path.exists():
+        with safe_open(path, "pt") as file:
+            about = file.metadata()
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        n_outputs = 1 if options["n_classes"] == 2 else options["n_classes"]
+        model = networks.build(network, images.shape, n_outputs, width=width)
+        model.load_state_dict(weights)
+        return model.eval(), json.loads(about["ended"])
+    checkpoint = path.with_suffix(".checkpoint")
+    model, history = train_network(network, width, images, validation, **options, checkpoint=checkpoint)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, path, {"settings": settings, "ended": json.dumps(_ended(history))})
+    checkpoint.unlink()
+    return model, _ended(history)
 
-    At epsilon = 0 there is nothing to attack at, and clean stands for all three, as in the paper.
+
+def _ended(history):
+    return {"accuracy_train": float(history.accuracy.iloc[-1]), "loss_train": float(history.loss.iloc[-1])}
+
+
+def read_layers(model, images, epsilon, attack, seed, n_read, readings, n_sae):
+    """F of every layer on clean and on attacked images by some of READINGS. → DataFrame
+
+    At epsilon = 0 there is nothing to attack at, and clean stands for both, as in the paper.
     """
     layers = list(model.layers)
     rows = {"clean": read_activations(model, images, layers, n_samples=n_read, seed=STREAM + seed)}
     if epsilon:
         attacked = attacked_images(model, images, epsilon, attack, seed)
         rows["attacked"] = read_activations(model, attacked, layers, n_samples=n_read, seed=STREAM + seed)
-        rows["pooled"] = {layer: _pooled(rows["clean"][layer], rows["attacked"][layer]) for layer in layers}
     tables = []
     for kind, by_layer in rows.items():
         for layer in layers:
@@ -152,11 +177,3 @@ def read_layers(model, images, epsilon, attack, seed, n_read, readings, n_sae):
                 table = measure_rows(fitted, read, config, seeds=[seed + 1000 * i for i in range(n_sae)], label=label)
                 tables.append(table.rename(columns={"seed": "sae_seed"}).assign(layer=layer, inputs=kind, reading=name))
     return pd.concat(tables, ignore_index=True)
-
-
-def _pooled(clean, attacked):
-    """Half of the rows of each: as many as of either."""
-    half = len(clean.x) // 2
-    return Rows(
-        torch.cat([clean.x[:half], attacked.x[:half]]), torch.cat([clean.sample[:half], attacked.sample[:half]])
-    )
