@@ -303,7 +303,11 @@ def training_explorer(series, bars, words, *, start, x_title="training step", ti
         kinds = list(dict.fromkeys(part.kind))
         shown = alt.Chart(part).mark_bar().transform_filter(now)
         shown = shown.encode(
-            x=alt.X("place:O", title=panel, axis=alt.Axis(labelOverlap="greedy", labelAngle=0, ticks=False)),
+            x=alt.X(
+                "place:O",
+                title=panel,
+                axis=alt.Axis(values=[1, *range(10, int(part.place.max()) + 1, 10)], labelAngle=0),
+            ),
             y=alt.Y("value:Q", title="share", scale=alt.Scale(domain=[0, float(part.value.max())])),
             color=alt.Color("kind:N", title=None, sort=kinds, scale=alt.Scale(domain=kinds)),
             tooltip=["place:O", "kind:N", alt.Tooltip("value:Q", format=".3f")],

@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -206,6 +207,17 @@ def test_a_timeline_holds_the_dictionary_of_each_moment():
             row["effective_features"], rel=1e-2
         )
         assert sum(map(float, row["spectrum"].split())) == pytest.approx(1, abs=1e-3)
+
+
+def test_bars_of_a_timeline_are_its_words():
+    rows = pd.DataFrame([{"step": 5, "shares": "0.7 0.2995 0.0005", "tuned": "bs-", "spectrum": "0.9 0.1"}])
+    bars = modular.timeline_bars(rows)
+    assert bars.to_numpy().tolist() == [
+        [5, "code", 1, "b", 0.7],
+        [5, "code", 2, "a + b", 0.2995],
+        [5, "frequency", 1, "power", 0.9],
+        [5, "frequency", 2, "power", 0.1],
+    ]
 
 
 def test_variations_change_one_thing_at_a_time():

@@ -13,7 +13,7 @@ ORDER = [
     "activations", "measurement",
     "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms", "systems.modular",
     "systems.adversarial",
-    "sweep", "statistics", "verdicts", "charts",
+    "sweep", "statistics", "transitions", "verdicts", "charts",
 ]  # fmt: skip
 FLOORS = ["", "systems"]
 

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
@@ -40,6 +41,7 @@ __all__ = [
     "modular",
     "per_network",
     "sites",
+    "timeline_bars",
     "timeline_run",
     "train_networks",
     "variation_run",
@@ -446,6 +448,25 @@ def timeline_run(network, hidden, seed, site, every, steps, sae_steps, *, operat
         words = {"shares": " ".join(f"{v:.5f}" for v in p[order]), "tuned": "".join(best), "spectrum": spectrum}
         rows.append({"step": step, "effective_features": metrics.effective_features(p), **words})
     return rows
+
+
+def timeline_bars(table, least=0.001):
+    """The lists of `timeline_run`'s rows as bars. → DataFrame (step, panel, place, kind, value), ordered by panel and kind
+
+    panel "code": shares of at least `least`, place by size, kind what explains the code; panel "frequency": Fourier power.
+    """
+    kinds = {"a": "a", "b": "b", "s": "a + b", "-": "none alone"}
+    bars = []
+    for row in table.itertuples():
+        for k, (share, what) in enumerate(zip(map(float, row.shares.split()), row.tuned, strict=True), 1):
+            if share >= least:
+                bars.append((row.step, "code", k, kinds[what], share))
+        bars += [(row.step, "frequency", k, "power", float(word)) for k, word in enumerate(row.spectrum.split(), 1)]
+    bars = pd.DataFrame(bars, columns=["step", "panel", "place", "kind", "value"])
+    order = [*kinds.values(), "power"]
+    return bars.sort_values("kind", key=lambda kind: kind.map(order.index), kind="stable").sort_values(
+        "panel", kind="stable"
+    )
 
 
 def variation_run(hidden, seed, first, steps, sae_steps, *, operation="+", modulus=53, share=0.4):

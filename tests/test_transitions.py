@@ -1,0 +1,88 @@
+"""Measures of a transition on series that were made to have one."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from superpos import transitions
+
+T = np.arange(0, 2001, 50)
+
+
+def network(seed=1, middle=1000, rng=None):
+    """Test accuracy rises at `middle`; `late` falls from 10 to 6 some 200 steps after it, `slow` falls all the time."""
+    rise = 1 / (1 + np.exp(-(T - middle) / 60))
+    late = 10 - 4 / (1 + np.exp(-(T - middle - 200) / 40))
+    rows = {"step": T, "seed": seed, "accuracy_train": np.minimum(1, T / 400), "accuracy_test": rise, "late": late}
+    rows |= {"slow": 20 - T / 200, "noise": rng.normal(size=T.size) if rng is not None else 0.0}
+    return pd.DataFrame(rows)
+
+
+def test_moments_of_a_logistic():
+    found = transitions.moments(network())
+    assert found["memorised"] == 400
+    assert found["t50"] == pytest.approx(1000, abs=1)
+    assert [found["t10"], found["t90"]] == pytest.approx([1000 - 60 * np.log(9), 1000 + 60 * np.log(9)], abs=10)
+    never = network().assign(accuracy_test=0.05, accuracy_train=0.5)
+    assert all(np.isnan(value) for value in transitions.moments(never).values())
+
+
+def test_a_fall_by_hand():
+    assert transitions.fall(network(), "late", 400, 800) == pytest.approx(0.4, abs=0.01)
+    rows = pd.DataFrame({"step": [0, 100, 200, 300, 400], "x": [9.0, 4, 6, 2, 3]})
+    assert transitions.fall(rows, "x", 100, 200, last=200) == pytest.approx(1 - 2.5 / 5)
+    assert np.isnan(transitions.fall(rows, "x", 101, 199))
+    assert np.isnan(transitions.fall(rows.assign(x=[9, 4, 6, np.nan, 3]), "x", 100, 200, last=200))
+
+
+def test_the_part_of_a_fall_inside_a_window():
+    found = transitions.peak_fall(network(), "late", 1100, 1300)
+    inside = 1 / (1 + np.exp(-100 / 40)) - 1 / (1 + np.exp(100 / 40))
+    assert found["drop"] == pytest.approx(0.4, abs=0.01)
+    assert found["inside"] / found["fall"] == pytest.approx(inside, abs=0.15)  # 0.85, smeared by the smoothing
+    straight = transitions.peak_fall(network(), "slow", 500, 1500)
+    assert straight["peak_step"] == 0
+    assert straight["time"] == pytest.approx(0.5)
+    assert straight["inside"] == pytest.approx(5)
+    assert np.isnan(transitions.peak_fall(network().assign(slow=T), "slow", 500, 1500)["time"])
+
+
+def test_steepest_moments_know_their_windows():
+    table = pd.concat([network(1, 900), network(2, 1100)])
+    starts, ends = pd.Series({1: 300.0, 2: 300.0}), pd.Series({1: 1900.0, 2: 1200.0})
+    found = transitions.steepest_moments(table, "late", -1, starts, ends)
+    assert found["at"].tolist() == [pytest.approx(1100, abs=50), 1200]
+    assert found.edge.tolist() == [0, 1]
+
+
+def test_noise_leads_towards_the_middle_of_the_window():
+    starts, ends = pd.Series({1: 200.0, 2: 200.0}), pd.Series({1: 1800.0, 2: 1800.0})
+    leads = transitions.noise_leads(T, pd.Series({1: 1000.0, 2: 400.0}), starts, ends)
+    assert leads[1] == pytest.approx(0, abs=120)
+    assert leads[2] == pytest.approx(600, abs=120)
+
+
+def test_changes_of_blocks_forget_the_trend_and_the_rest():
+    assert transitions.block_changes(pd.Series([1, 3, 5, 7, 2, 2, 9]), 2).dropna().tolist() == [4, -4]
+    holed = transitions.block_changes(pd.Series([1, 3, np.nan, 7, 2, 2]), 2)
+    assert holed.isna().tolist() == [True, True]
+
+
+def test_own_series_stand_out_only_where_they_share_more_than_the_trend():
+    """Two columns that fall alike; their wiggles are shared within a network in one pair, and by nobody in the other."""
+    rng = np.random.default_rng(0)
+    networks = []
+    for seed in (3, 1, 2, 5):
+        rows = network(seed, rng=rng).assign(since=T)
+        wiggle = rng.normal(0, 3, T.size)
+        networks.append(rows.assign(a=rows.slow + wiggle, b=rows.slow + wiggle, c=rows.slow + rng.normal(0, 3, T.size)))
+    table = pd.concat(networks)
+    shared, apart = (transitions.correlations(table, table, "a", other) for other in ("b", "c"))
+    assert sorted(shared.index) == [1, 2, 3, 5]
+    assert shared.raw.tolist() == pytest.approx([1] * 4)
+    assert shared.detrended.tolist() == pytest.approx([1] * 4)
+    assert (shared.excess > 0.2).all()
+    assert (apart.raw > 0.2).all()  # the trend alone
+    assert abs(apart.excess.mean()) < 0.15
+    by_hand = np.corrcoef(table[table.seed == 3].a, table[table.seed == 5].c)[0, 1]
+    assert transitions.pairings(table, "a", "c").loc[3, 5] == pytest.approx(by_hand)
