@@ -1,5 +1,7 @@
 """Adversarial training read: tasks, the paper's schedule, rows that are what they say."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -119,3 +121,55 @@ def test_unseen_images_can_be_read():
     assert seen["effective_features"] != unseen["effective_features"]
     with pytest.raises(ValueError, match="part must be one of train, test, got 'all'"):
         adversarial.attack_run(**{**RUN, "part": "all"})
+
+
+def planted(clean=(2.0, -1.0), attacked=(2.0, -1.0), noise=0.0):
+    """Two layers of 100 and 300 parameters whose F is base · (1 + slope · ε); three seeds, both updates."""
+    rng, rows = np.random.default_rng(0), []
+    for update, sign in (("corrected", 1), ("leak", -1)):
+        for epsilon in (0.0, 0.1, 0.2, 0.3):
+            for seed in (1, 2, 3):
+                for layer, base, parameters, a, b in (
+                    ("fc1", 40, 100, clean[0], attacked[0]),
+                    ("fc2", 10, 300, clean[1], attacked[1]),
+                ):
+                    for inputs, slope in (("clean", a), ("attacked", b)):
+                        if epsilon == 0 and (inputs == "attacked" or update == "leak"):
+                            continue
+                        F = base * (1 + sign * slope * epsilon + noise * rng.normal())
+                        rows.append(("mnist", 2, "mlp", 32, update, epsilon, seed, layer, inputs, parameters, F))
+    names = [*adversarial.CONDITION, "epsilon", "seed", "layer", "inputs", "parameters", "effective_features"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_planted_slopes_are_found():
+    found = adversarial.slopes(planted()).set_index("update")
+    assert found.slope.to_dict() == pytest.approx({"corrected": (100 * 2 - 300) / 400, "leak": (300 - 100 * 2) / 400})
+    assert found.variance.max() < 1e-12
+    assert found.n.tolist() == [9, 9]
+    assert adversarial.slopes(planted(), layers="equal").slope.tolist() == pytest.approx([0.5, -0.5])
+    apart = planted(clean=(1.0, 1.0), attacked=(3.0, 3.0))
+    by_input = {inputs: adversarial.slopes(apart, inputs=inputs).slope[0] for inputs in ("clean", "attacked", "both")}
+    assert by_input == pytest.approx({"clean": 1, "attacked": 3, "both": 2})
+
+
+def test_the_variance_of_a_slope_is_that_of_its_estimate():
+    estimates = []
+    for seed in range(60):
+        table = planted()
+        rng = np.random.default_rng(seed)
+        table["effective_features"] *= 1 + 0.05 * rng.normal(size=len(table))
+        estimates.append(adversarial.slopes(table, inputs="clean").iloc[0])
+    estimates = pd.DataFrame(estimates)
+    assert estimates.slope.var() == pytest.approx(estimates.variance.mean(), rel=0.5)
+
+
+def test_what_cannot_be_a_slope_is_named():
+    table = planted()
+    with pytest.raises(ValueError, match="has 0 rows at radius 0"):
+        adversarial.slopes(table[table.epsilon > 0])
+    with pytest.raises(ValueError, match="inputs must be one of both, clean, attacked"):
+        adversarial.slopes(table, inputs="all")
+    table.loc[3, "effective_features"] = np.nan
+    with pytest.raises(ValueError, match="effective_features holds 1 NaN"):
+        adversarial.slopes(table)

@@ -16,13 +16,27 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy import stats
 
 from superpos import data, networks, robustness, sae, training
 from superpos.activations import read_activations
 from superpos.attacks import pgd
 from superpos.measurement import measure_rows
 
-__all__ = ["INPUTS", "READINGS", "attack_of", "attack_run", "layer_weights", "task", "train_network"]
+__all__ = [
+    "CONDITION",
+    "INPUTS",
+    "PARTS",
+    "READINGS",
+    "attack_of",
+    "attack_run",
+    "attacked_images",
+    "layer_weights",
+    "read_layers",
+    "slopes",
+    "task",
+    "train_network",
+]
 
 STREAM = 10**9  # data, weights and SAEs must not share a seed
 INPUTS = ("clean", "attacked")
@@ -35,6 +49,7 @@ READINGS = {  # four codes a neuron, as the paper has them, except where said
     "TopK": sae.PROTOCOL.but(activation="topk", k=8, loss="mse"),
     "two codes a neuron": sae.PROTOCOL.but(expansion=2.0),
 }
+CONDITION = ["dataset", "n_classes", "network", "width", "update"]
 STEPS, STEP_SIZE = 40, 0.01  # of the paper's PGD on 28×28 images
 
 
@@ -177,3 +192,46 @@ def read_layers(model, images, epsilon, attack, seed, n_read, readings, n_sae):
                 table = measure_rows(fitted, read, config, seeds=[seed + 1000 * i for i in range(n_sae)], label=label)
                 tables.append(table.rename(columns={"seed": "sae_seed"}).assign(layer=layer, inputs=kind, reading=name))
     return pd.concat(tables, ignore_index=True)
+
+
+def slopes(table, *, inputs="both", layers="parameters", column="effective_features"):
+    """How fast a measure changes with the radius of training, relative to radius 0. → DataFrame: CONDITION, slope, variance, n
+
+    table: rows of `attack_run` of one reading; networks at radius 0 serve every update. In each condition and layer the
+    column, over its mean at radius 0, is regressed on the radius; layers are averaged by their `parameters` or "equal"ly
+    (Bereska 2025, appendix). inputs: "clean", "attacked", or "both", pooled as the paper does; radius 0 has clean rows, which
+    stand for both. variance: that of the regressions; n: networks at radii above 0.
+    Raises ValueError for another choice, a condition without radius 0 or with fewer than 3 points, and NaN.
+    """
+    kinds = {"both": list(INPUTS), "clean": ["clean"], "attacked": ["attacked"]}
+    if inputs not in kinds or layers not in ("parameters", "equal"):
+        raise ValueError(
+            f"inputs must be one of {', '.join(kinds)} and layers parameters or equal; got {inputs!r}, {layers!r}"
+        )
+    if table[column].isna().any():
+        raise ValueError(f"{column} holds {int(table[column].isna().sum())} NaN; drop those rows by name first")
+    lines, plain = [], table[table.epsilon == 0]
+    for key, attacked in table[table.epsilon > 0].groupby(CONDITION, sort=False):
+        same = (plain[CONDITION[:-1]] == list(key[:-1])).all(axis=1)
+        attacked = attacked[attacked.inputs.isin(kinds[inputs])]
+        found = [
+            _layer_slope(plain[same & (plain.layer == layer)], rows, column, len(kinds[inputs]), key)
+            for layer, rows in attacked.groupby("layer", sort=False)
+        ]
+        weights = [weight if layers == "parameters" else 1.0 for *_, weight in found]
+        slope = sum(w * b for w, (b, _, _) in zip(weights, found, strict=True)) / sum(weights)
+        variance = sum(w**2 * v for w, (_, v, _) in zip(weights, found, strict=True)) / sum(weights) ** 2
+        n = attacked.groupby(["epsilon", "seed"]).ngroups
+        lines.append(dict(zip(CONDITION, key, strict=True)) | {"slope": slope, "variance": variance, "n": n})
+    return pd.DataFrame(lines)
+
+
+def _layer_slope(plain, attacked, column, copies, key):
+    """Relative slope of one layer, its variance, and the layer's parameters."""
+    points = pd.concat([*[plain] * copies, attacked])
+    if plain.empty or len(points) < 3:
+        raise ValueError(
+            f"condition {key} has {len(plain)} rows at radius 0 and {len(attacked)} above; a slope needs both"
+        )
+    fit = stats.linregress(points.epsilon, points[column] / plain[column].mean())
+    return fit.slope, fit.stderr**2, float(attacked.parameters.iloc[0])
