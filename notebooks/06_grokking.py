@@ -390,11 +390,11 @@ chance = transitions.noise_leads(main.step.unique(), accuracy, *window)
 lead.loc["white noise"] = {**summary(chance), "edge": np.nan, "moves": ""}
 lead.sort_values("mean")
 
-# %% mystnb={"figure": {"caption": "Steps from the steepest rise of test accuracy to the steepest change of each measure: mean of the networks and its 95% t interval. Left of zero a measure moves first. Measures at the edge of the window have no moment of their own.", "name": "fig-grokking-first"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Steps from the steepest rise of test accuracy to the steepest change of each measure: mean of the networks and its 95% t interval. Left of zero a measure moves first. Measures marked edge have no moment of their own.", "name": "fig-grokking-first"}} tags=["hide-input", "nbval-ignore-output"]
 shown = (
     lead.sort_values("mean").rename_axis("measure").reset_index().astype({"mean": float, "low": float, "high": float})
 )
-shown["measure"] = shown.measure.where(~(shown.edge >= 0.5), shown.measure + " (at the edge)")
+shown["measure"] = shown.measure.where(~(shown.edge >= 0.5), shown.measure + " (edge)")
 charts.intervals(
     shown, "mean", "measure", low="low", high="high", rule=0, height=360, x_title="steps after test accuracy",
     title="Which measure moves first?",
@@ -436,7 +436,7 @@ r = {
 kinds = ["raw", "detrended", "own", "others", "excess"]
 pd.DataFrame({key: values[kinds].mean() for key, values in r.items()}).T.rename_axis(["LLC", "measure"])
 
-# %% mystnb={"figure": {"caption": "Pearson's r with the LLC; the menu of the legend is the kind of r. Mean of the networks and its 95% t interval, cold setting. Others: with the LLC of other networks, aligned at t50. Dashed: the paper's r.", "name": "fig-grokking-r"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Pearson's r with the LLC. Mean of the networks and its 95% t interval, cold setting. Others: with the LLC of other networks, aligned at t50. Dashed: the paper's r.", "name": "fig-grokking-r"}} tags=["hide-input", "nbval-ignore-output"]
 shown = pd.DataFrame(
     {"measure": name, "r of": kind, **summary(r["cold", name][kind])}
     for name in of
