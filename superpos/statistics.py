@@ -114,23 +114,24 @@ def smooth(y, width=9, derivative=0):
 def pool(effects, variances):
     """Mean of k estimates of known variance, by inverse variances, with and without differences between them. → dict
 
-    mean, low, high: fixed effect; mean_re, low_re, high_re: random effects (DerSimonian and Laird 1986; interval by
-    Hartung, Knapp, Sidik and Jonkman's t); q, p: Cochran's test that all are one; i2: share of the spread that is between
-    them (0 … 1); n = k. ValueError for fewer than 2 estimates, NaN, or a variance that is not positive.
+    mean, low, high: fixed effect, normal interval; mean_re, low_re, high_re: random effects (DerSimonian and Laird 1986, the
+    variance between them tau2 at least 0; t interval of Hartung, Knapp, Sidik and Jonkman, never narrower than the plain one's
+    scale); q, p: Cochran's test that all are one; i2: share of the spread that is between them (0 … 1); n = k.
+    ValueError for fewer than 2 estimates, NaN, or a variance that is not positive.
     """
-    from statsmodels.stats.meta_analysis import combine_effects
-
     effects, variances = _effects(effects, variances, 2)
-    found = combine_effects(effects, variances, method_re="dl")
-    test = found.test_homogeneity()
-    half = stats.norm.ppf(0.975) * found.sd_eff_w_fe
-    half_re = stats.t.ppf(0.975, len(effects) - 1) * found.sd_eff_w_re_hksj
+    weights, df = 1 / variances, len(effects) - 1
+    mean, error = np.average(effects, weights=weights), weights.sum() ** -0.5
+    q = float((weights * (effects - mean) ** 2).sum())
+    tau2 = max(0.0, (q - df) / (weights.sum() - (weights**2).sum() / weights.sum()))
+    weights_re = 1 / (variances + tau2)
+    mean_re = np.average(effects, weights=weights_re)
+    scale = max(1.0, (weights_re * (effects - mean_re) ** 2).sum() / df)
+    half, half_re = stats.norm.ppf(0.975) * error, stats.t.ppf(0.975, df) * (scale / weights_re.sum()) ** 0.5
     return {
-        "mean": float(found.mean_effect_fe), "low": float(found.mean_effect_fe - half),
-        "high": float(found.mean_effect_fe + half),
-        "mean_re": float(found.mean_effect_re), "low_re": float(found.mean_effect_re - half_re),
-        "high_re": float(found.mean_effect_re + half_re),
-        "q": float(test.statistic), "p": float(test.pvalue), "i2": max(0.0, float(found.i2)), "n": len(effects),
+        "mean": float(mean), "low": float(mean - half), "high": float(mean + half),
+        "mean_re": float(mean_re), "low_re": float(mean_re - half_re), "high_re": float(mean_re + half_re), "tau2": tau2,
+        "q": q, "p": float(stats.chi2.sf(q, df)), "i2": max(0.0, 1 - df / q) if q else 0.0, "n": len(effects),
     }  # fmt: skip
 
 
@@ -139,27 +140,27 @@ def meta_slope(x, effects, variances):
 
     slope, error, low, high, z, p: fixed effects; slope_re, error_re, low_re, high_re: with the variance tau2 that is left
     between the estimates added to each (method of moments, Raudenbush 2009); q, q_p: test of what is left, df = k − 2.
-    Intervals are normal. ValueError for fewer than 3 estimates, NaN, a constant x, or a variance that is not positive.
+    Intervals are normal for fixed effects, t of k − 2 with tau2.
+    ValueError for fewer than 3 estimates, NaN, a constant x, or a variance that is not positive.
     """
     effects, variances = _effects(effects, variances, 3)
     x, effects = _paired(x, effects)
     X = np.stack([np.ones_like(x), x], 1)
 
-    def fitted(weights):
+    def fitted(weights, quantile):
         covariance = np.linalg.inv(X.T @ (weights[:, None] * X))
         beta = covariance @ X.T @ (weights * effects)
         error = float(np.sqrt(covariance[1, 1]))
-        half = stats.norm.ppf(0.975) * error
-        return beta, float(beta[1]), error, float(beta[1] - half), float(beta[1] + half)
+        return beta, float(beta[1]), error, float(beta[1] - quantile * error), float(beta[1] + quantile * error)
 
     weights = 1 / variances
-    beta, slope, error, low, high = fitted(weights)
+    beta, slope, error, low, high = fitted(weights, stats.norm.ppf(0.975))
     q = float((weights * (effects - X @ beta) ** 2).sum())
     projected = weights.sum() - np.trace(
         np.linalg.inv(X.T @ (weights[:, None] * X)) @ (X.T @ (weights[:, None] ** 2 * X))
     )
     tau2 = max(0.0, (q - (len(x) - 2)) / projected)
-    _, slope_re, error_re, low_re, high_re = fitted(1 / (variances + tau2))
+    _, slope_re, error_re, low_re, high_re = fitted(1 / (variances + tau2), stats.t.ppf(0.975, len(x) - 2))
     return {
         "slope": slope, "error": error, "low": low, "high": high, "z": slope / error,
         "p": float(2 * stats.norm.sf(abs(slope / error))), "tau2": tau2,

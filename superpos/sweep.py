@@ -122,6 +122,13 @@ def _cells(parameters, rows, seconds):
         raise ValueError(f"a result must not be called {reserved[0]!r}: that column is the sweep's own")
     asked = {name: _text(value) for name, value in parameters.items()}
     made = {name: _text(value) for name, value in provenance(seconds).items()}
+    for row in rows:
+        other = [name for name in parameters.keys() & row.keys() if _text(row[name]) != asked[name]]
+        if other:
+            raise ValueError(
+                f"a result must not be called as a parameter of another value: {other[0]} is {asked[other[0]]} "
+                f"as a parameter and {row[other[0]]} as a result"
+            )
     results = [{name: _measured(value) for name, value in row.items() if name not in parameters} for row in rows]
     return [asked | {"row": f"{i}/{len(rows)}"} | result | made for i, result in enumerate(results, 1)]
 

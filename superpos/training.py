@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from superpos.attacks import classification_loss, pgd
 from superpos.progress import progress
 
-__all__ = ["UPDATES", "accuracy", "train"]
+__all__ = ["UPDATES", "accuracy", "fingerprint", "train"]
 
 UPDATES = ("corrected", "leak")
 
@@ -45,6 +45,7 @@ def train(
     update="corrected",
     ramp=False,
     validation=None,
+    best_from=0.0,
     checkpoint=None,
 ):
     """Train `model` in place on LabelledImages by cross-entropy. → history (epoch, lr, epsilon, loss, accuracy[, validation])
@@ -55,7 +56,8 @@ def train(
     of radius epsilon, with the options `attack` (steps, step_size, …). update: one of UPDATES (module docstring).
     ramp: the radius is a third for the first fifth of the epochs, two thirds to the half, then whole (Bereska 2025).
     validation: LabelledImages on which accuracy, under the same attack where there is one, is taken after each epoch; the
-    weights of the best epoch (with a ramp: of those with the whole radius) are put back at the end.
+    weights of the best epoch are put back at the end (of equals the latest). best_from: share of the epochs that cannot be the
+    best; choose one for all radii that are compared, and with a ramp at least a half, where the radius is whole.
     checkpoint: a safetensors file, written after each epoch, from which the same training goes on if it was stopped.
     The seed decides the order of the images, reshuffled every epoch, and the attacks' starts. A network with batch
     normalisation sees the attack's passes in its statistics, as in Madry's training. Batches that the
@@ -71,11 +73,11 @@ def train(
     if update not in UPDATES:
         raise ValueError(f"update must be one of {', '.join(UPDATES)}, got {update!r}")
     generator = torch.Generator().manual_seed(int(seed))
-    kept = [] if checkpoint is None else [_fingerprint(images), _fingerprint(validation)]
+    kept = [] if checkpoint is None else [fingerprint(images), fingerprint(validation)]
     settings = {
         "epochs": epochs, "lr": lr, "batch_size": batch_size, "weight_decay": weight_decay, "seed": int(seed),
         "optimizer": optimizer, "milestones": list(milestones), "epsilon": epsilon, "attack": attack, "update": update,
-        "ramp": ramp, "images": kept,
+        "ramp": ramp, "best_from": best_from, "images": kept,
     }  # fmt: skip
     optimizer = OPTIMIZERS[optimizer](model.parameters(), lr, weight_decay)
     state = _State(model, optimizer, generator, settings, checkpoint)
@@ -93,7 +95,7 @@ def train(
             line = {"epoch": epoch, "lr": rate, "epsilon": radius, "loss": loss, "accuracy": share}
             if validation is not None:
                 line["validation"] = _validated(model, validation, radius, attack, seed)
-            state.add(line, whole=radius == epsilon)
+            state.add(line, candidate=epoch > best_from * epochs)
         state.restore()
     model.eval()
     return pd.DataFrame(state.history)
@@ -134,9 +136,9 @@ class _State:
         self.settings, self.path = settings, None if path is None else Path(path)
         self.history, self.best, self.best_share = [], None, -1.0
 
-    def add(self, line, whole):
+    def add(self, line, candidate):
         self.history.append(line)
-        if whole and line.get("validation", -1.0) > self.best_share:
+        if candidate and line.get("validation", -2.0) >= self.best_share:
             self.best_share = line["validation"]
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.path:
@@ -158,7 +160,7 @@ class _State:
         tensors = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
         about = {"settings": self.settings, "history": self.history, "best_share": self.best_share}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f".{self.path.name}.new")
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         save_file(tensors, fresh, {"superpos": json.dumps(about)})
         os.replace(fresh, self.path)
 
@@ -185,8 +187,8 @@ class _State:
         self.history, self.best_share = about["history"], about["best_share"]
 
 
-def _fingerprint(images):
-    """What tells one set of LabelledImages from another in a checkpoint."""
+def fingerprint(images):
+    """What tells one set of LabelledImages from another: 16 hexadecimal digits, or "" for None."""
     if images is None:
         return ""
     content = images.images.cpu().numpy().tobytes() + images.labels.cpu().numpy().tobytes()

@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from superpos import metrics, sae, training
+from superpos import metrics, networks, sae, sweep, training
 from superpos.systems import adversarial
 
 RUN = {
     "dataset": "digits", "n_classes": 3, "network": "mlp1", "width": 8, "epsilon": 0.2, "seed": 4, "update": "corrected",
-    "n_train": 200, "n_read": 150, "epochs": 30, "attack_steps": 3, "part": "train", "readings": "small",
-    "n_sae": 2,
-    "batch_size": 32,
+    "per_class": 60, "epochs": 30, "attack_steps": 3, "part": "train", "n_images": 150, "readings": "small", "n_sae": 2,
+    "batch_size": 32, "n_test": 50,
 }  # fmt: skip
+SHORT = {"n_classes": 3, "epsilon": 0.3, "seed": 2, "update": "corrected", "epochs": 2, "attack": {"steps": 3}}
 
 
 @pytest.fixture(autouse=True)
@@ -22,122 +22,194 @@ def small(monkeypatch):
     monkeypatch.setitem(adversarial.READINGS, "all", sae.PROTOCOL.but(steps=60, held_out=0.0))
 
 
+def pixels(images):
+    return {tuple(image.flatten().tolist()) for image in images.images}
+
+
 def test_a_task_is_its_first_classes_and_its_parts_are_apart():
-    train, validation, test = adversarial.task("digits", 3, 200, 50)
-    assert (len(train), len(validation), len(test)) == (200, 40, 50)
-    assert set(train.labels.tolist()) == {0, 1, 2}
-    seen = {tuple(image.flatten().tolist()) for image in train.images}
-    assert not seen & {tuple(image.flatten().tolist()) for image in validation.images}
-    whole, held, _ = adversarial.task("digits", 3)
+    train, validation, read, test = adversarial.task("digits", 3, 60)
+    assert train.labels.bincount().tolist() == [60, 60, 60]
+    assert set(test.labels.tolist()) == {0, 1, 2}
+    assert pixels(train) < pixels(read)
+    assert not pixels(read) & pixels(validation)
+    whole, held, readable, _ = adversarial.task("digits", 3)
+    assert len(whole) == len(readable)
     assert len(held) == pytest.approx((len(whole) + len(held)) / 6, abs=1)
+
+
+def test_a_class_has_the_same_images_however_many_there_are():
+    three, five = (adversarial.task("digits", n, 40)[0] for n in (3, 5))
+    assert len(five) == 200
+    assert (three.labels == 0).sum() == (five.labels == 0).sum() == 40
 
 
 def test_bad_tasks_are_named():
     with pytest.raises(ValueError, match="n_classes must be between 2 and 10, got 11"):
         adversarial.task("digits", 11)
+    with pytest.raises(ValueError, match="per_class must be between 1 and"):
+        adversarial.task("digits", 3, 4000)
     with pytest.raises(ValueError, match="unknown reading 'ours'"):
-        adversarial.attack_run(**{**RUN, "readings": "ours"})
+        adversarial.attack_run(**{**RUN, "readings": "small; ours"})
+    with pytest.raises(ValueError, match="part must be one of train, test, got 'all'"):
+        adversarial.attack_run(**{**RUN, "part": "all"})
+    with pytest.raises(ValueError, match="keep must be last or best, got 'first'"):
+        adversarial.attack_run(**RUN, keep="first")
 
 
-def test_the_attack_goes_as_far_in_fewer_steps():
-    for steps in (40, 10, 5):
-        attack = adversarial.attack_of(steps)
-        assert attack["steps"] * attack["step_size"] == pytest.approx(0.4)
-    assert adversarial.attack_of(40)["step_size"] == pytest.approx(0.01)
+def test_attacks_are_the_papers_and_go_as_far_in_fewer_steps():
+    assert adversarial.paper_attack((1, 28, 28)) == ({"steps": 40, "step_size": 0.01}, (0.1, 0.2, 0.3))
+    color, radii = adversarial.paper_attack((3, 32, 32))
+    assert (color["steps"], color["step_size"], max(radii)) == (10, pytest.approx(2 / 255), 0.03)
+    short = adversarial._shortened({"steps": 40, "step_size": 0.01}, 5, "bfloat16")
+    assert short == {"steps": 5, "step_size": pytest.approx(0.08), "products": "bfloat16"}
 
 
 def test_a_network_is_trained_by_the_papers_schedule():
-    images, validation, _ = adversarial.task("digits", 2, 100)
-    model, history = adversarial.train_network(
-        "mlp", 4, images, validation, n_classes=2, epsilon=0.3, seed=1, update="leak", epochs=8, attack={"steps": 1}
-    )
+    images, validation, _, _ = adversarial.task("digits", 2, 50)
+    options = {"n_classes": 2, "epsilon": 0.3, "seed": 1, "update": "leak", "epochs": 8, "attack": {"steps": 1}}
+    model, history = adversarial.train_network("mlp", 4, images, validation, **options)
     assert model.out.out_features == 1
     assert history.lr.tolist() == pytest.approx([0.01] * 4 + [0.001] * 2 + [0.0001] * 2)
     assert history.epsilon.tolist() == pytest.approx([0.1] * 2 + [0.2] * 2 + [0.3] * 4)
+    _, late = adversarial.train_network("mlp", 4, images, validation, **options, milestones="0.75,1")
+    assert late.lr.tolist() == pytest.approx([0.01] * 6 + [0.001] * 2)
+
+
+def test_the_best_epoch_is_one_of_the_second_half_at_every_radius():
+    images, validation, _, _ = adversarial.task("digits", 3, 60)
+    for epsilon in (0.0, 0.2):
+        options = {**SHORT, "epsilon": epsilon, "epochs": 8, "keep": "best", "batch_size": 16}
+        model, history = adversarial.train_network("mlp1", 8, images, validation, **options)
+        kept = adversarial._ended(model, images, history)
+        late = history[history.epoch > 4]
+        assert kept["epoch_kept"] == late.epoch[late.validation == late.validation.max()].max()
+        assert kept["accuracy_train"] == training.accuracy(model, images)
+
+
+def test_without_epochs_the_network_is_untrained():
+    rows = adversarial.attack_run(**{**RUN, "epochs": 0, "epsilon": 0.0, "n_sae": 1})
+    assert rows[0]["epoch_kept"] == 0
+    assert rows[0]["accuracy_train"] < 0.7
 
 
 def test_layers_count_their_parameters():
-    images, _, _ = adversarial.task("digits", 3, 100)
-    from superpos import networks
-
+    images, *_ = adversarial.task("digits", 3, 50)
     model = networks.build("mlp", images.shape, 3, width=2)
-    assert adversarial.layer_weights(model) == {"fc1": 64 * 8 + 8, "fc2": 8 * 4 + 4, "fc3": 4 * 2 + 2}
+    assert adversarial.layer_weights(model) == {"fc1": 64 * 8 + 8, "fc2": 8 * 4 + 4, "fc3": 4 * 2 + 2, "out": 2 * 3 + 3}
 
 
 def test_a_run_has_a_row_for_every_layer_input_and_sae():
     rows = adversarial.attack_run(**RUN)
-    assert len(rows) == 1 * 2 * 2  # layers, kinds of input, SAE seeds
+    assert len(rows) == 2 * 2 * 2  # layers (and logits), kinds of input, SAE seeds
     assert {row["inputs"] for row in rows} == set(adversarial.INPUTS)
     assert {row["sae_seed"] for row in rows} == {4, 1004}
-    assert len({round(row["effective_features"], 6) for row in rows}) == 4
+    assert len({round(row["effective_features"], 6) for row in rows if row["layer"] == "fc1"}) == 4
     accuracies = [rows[0][f"accuracy_{radius}"] for radius in ("0", "0.1", "0.2", "0.3")]
     assert accuracies[0] > 0.8
     assert accuracies[0] > accuracies[3]
-    assert all(row["parameters"] == 64 * 8 + 8 for row in rows)
+    assert {row["parameters"] for row in rows} == {64 * 8 + 8, 8 * 3 + 3}
+
+
+def test_rows_of_a_run_pass_the_sweep(tmp_path):
+    """What a row says of its rows and rounds must not be lost to a parameter of the same name."""
+    table = sweep.run(adversarial.attack_run, [RUN | {"n_sae": 1}], tmp_path / "rows.csv", n_jobs=1)
+    assert table.rows_read.tolist() == [30] * 4
+    assert (table.rounds != 30).all()
 
 
 def test_without_a_radius_clean_stands_for_all():
     rows = adversarial.attack_run(**{**RUN, "epsilon": 0.0, "network": "mlp", "width": 4, "n_sae": 1})
-    assert [(row["layer"], row["inputs"]) for row in rows] == [(layer, "clean") for layer in ("fc1", "fc2", "fc3")]
+    assert [(row["layer"], row["inputs"]) for row in rows] == [
+        (layer, "clean") for layer in ("fc1", "fc2", "fc3", "out")
+    ]
 
 
 def test_attacked_rows_are_of_attacked_images():
-    """F without an SAE, the effective rank, beside the layer's activations taken by hand."""
-    images, validation, _ = adversarial.task("digits", 3, 100)
-    options = {"n_classes": 3, "epsilon": 0.3, "seed": 2, "update": "corrected", "epochs": 2, "attack": {"steps": 3}}
-    model, _ = adversarial.train_network("mlp1", 8, images, validation, **options)
+    """The effective rank, which needs no SAE, beside the layer's activations taken by hand."""
+    images, validation, _, _ = adversarial.task("digits", 3, 30)
+    model, _ = adversarial.train_network("mlp1", 8, images, validation, **SHORT)
     attack = {"steps": 5, "step_size": 0.1}
     attacked = adversarial.attacked_images(model, images, 0.3, attack, seed=2)
     assert (attacked.images - images.images).abs().max() <= 0.3 + 1e-6
     assert training.accuracy(model, attacked) < training.accuracy(model, images)
-    table = adversarial.read_layers(model, images, 0.3, attack, 2, 1000, ["all"], 1).set_index("inputs")
-    assert table.n_read["attacked"] == 100
+    table = adversarial.read_layers(model, images, 0.3, attack, 2, 1000, ["all"], 1)
+    table = table[table.layer == "fc1"].set_index("inputs")
     with torch.no_grad():
         by_hand = {
             kind: model.fc1(some.images.flatten(1)) for kind, some in (("clean", images), ("attacked", attacked))
         }
     ranks = {kind: metrics.effective_rank(x - x.mean(0)) for kind, x in by_hand.items()}
-    assert table.effective_rank["attacked"] == pytest.approx(ranks["attacked"], rel=1e-3)
-    assert table.effective_rank["clean"] == pytest.approx(ranks["clean"], rel=1e-3)
+    assert table.effective_rank.to_dict() == pytest.approx(ranks, rel=1e-3)
     assert ranks["clean"] != pytest.approx(ranks["attacked"], rel=1e-2)
 
 
+def test_a_layer_that_says_nothing_is_named_and_loses_no_other():
+    images, *_ = adversarial.task("digits", 3, 30)
+    model = networks.build("mlp", images.shape, 3, width=4)
+    model.fc2[0].weight.data.zero_()
+    model.fc2[0].bias.data.fill_(-1.0)
+    table = adversarial.read_layers(model, images, 0.0, {}, 2, 1000, ["small"], 1).set_index("layer")
+    assert table.trouble.to_dict() == {"fc1": "", "fc2": "constant", "fc3": "constant", "out": "constant"}
+    assert table.effective_features.isna().tolist() == [False, True, True, True]
+
+
+def test_topk_keeps_an_eighth_of_the_width():
+    images, validation, _, _ = adversarial.task("digits", 3, 30)
+    model, _ = adversarial.train_network("mlp", 8, images, validation, **{**SHORT, "epsilon": 0.0})
+    table = adversarial.read_layers(model, images, 0.0, {}, 2, 1000, ["TopK"], 1).set_index("layer")
+    assert table.l0["fc1"] <= 4
+    assert table.l0["fc3"] <= 1
+
+
 def test_a_network_that_was_kept_is_read_again_and_not_trained(tmp_path, monkeypatch):
-    first = adversarial.attack_run(**RUN, keep=tmp_path)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+    first = adversarial.attack_run(**RUN, folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert path.suffix == ".safetensors"
+    real = training.train
     monkeypatch.setattr(training, "train", None)
-    again = adversarial.attack_run(**RUN, keep=tmp_path)
+    again = adversarial.attack_run(**RUN, folder=tmp_path)
     for before, after in zip(first, again, strict=True):
         assert after["effective_features"] == pytest.approx(before["effective_features"], rel=1e-6)
         assert after["accuracy_0.2"] == before["accuracy_0.2"]
         assert after["loss_train"] == before["loss_train"]
+    checks = {name: value for name, value in RUN.items() if name not in ("part", "n_images", "readings", "n_sae")}
+    assert {row["check"] for row in adversarial.masking_run(**checks, folder=tmp_path)} >= {
+        "PGD",
+        "more steps",
+        "no bounds",
+    }
     with pytest.raises(TypeError):
-        adversarial.attack_run(**{**RUN, "update": "leak"}, keep=tmp_path)
+        adversarial.attack_run(**{**RUN, "update": "leak"}, folder=tmp_path)
+    path.write_bytes(path.read_bytes()[:100])  # cut short by a kill: trained again
+    monkeypatch.setattr(training, "train", real)
+    adversarial.attack_run(**RUN, folder=tmp_path)
+    assert path.stat().st_size > 100
 
 
 def test_unseen_images_can_be_read():
     seen, unseen = (adversarial.attack_run(**{**RUN, "n_sae": 1, "part": part})[0] for part in adversarial.PARTS)
     assert seen["accuracy_0"] == unseen["accuracy_0"]
     assert seen["effective_features"] != unseen["effective_features"]
-    with pytest.raises(ValueError, match="part must be one of train, test, got 'all'"):
-        adversarial.attack_run(**{**RUN, "part": "all"})
 
 
-def planted(clean=(2.0, -1.0), attacked=(2.0, -1.0), noise=0.0):
-    """Two layers of 100 and 300 parameters whose F is base · (1 + slope · ε); three seeds, both updates."""
-    rng, rows = np.random.default_rng(0), []
+def planted(clean=(2.0, -1.0), attacked=(2.0, -1.0), noise=0.0, shared=0.0, seed=0):
+    """Two layers of 100 and 300 parameters whose F is base · (1 + slope · ε); three networks a radius, both updates.
+
+    noise: of each row; shared: of each network, the same in all its rows.
+    """
+    rng, rows = np.random.default_rng(seed), []
     for update, sign in (("corrected", 1), ("leak", -1)):
         for epsilon in (0.0, 0.1, 0.2, 0.3):
-            for seed in (1, 2, 3):
-                for layer, base, parameters, a, b in (
+            for network in (1, 2, 3):
+                own = shared * rng.normal()
+                for layer, base, parameters, *by_input in (
                     ("fc1", 40, 100, clean[0], attacked[0]),
                     ("fc2", 10, 300, clean[1], attacked[1]),
                 ):
-                    for inputs, slope in (("clean", a), ("attacked", b)):
-                        if epsilon == 0 and (inputs == "attacked" or update == "leak"):
-                            continue
-                        F = base * (1 + sign * slope * epsilon + noise * rng.normal())
-                        rows.append(("mnist", 2, "mlp", 32, update, epsilon, seed, layer, inputs, parameters, F))
+                    for inputs, slope in zip(("clean", "attacked"), by_input, strict=True):
+                        if epsilon or (inputs == "clean" and update == "corrected"):
+                            F = base * (1 + sign * slope * epsilon + own + noise * rng.normal())
+                            rows.append(("mnist", 2, "mlp", 32, update, epsilon, network, layer, inputs, parameters, F))
     names = [*adversarial.CONDITION, "epsilon", "seed", "layer", "inputs", "parameters", "effective_features"]
     return pd.DataFrame(rows, columns=names)
 
@@ -146,30 +218,39 @@ def test_planted_slopes_are_found():
     found = adversarial.slopes(planted()).set_index("update")
     assert found.slope.to_dict() == pytest.approx({"corrected": (100 * 2 - 300) / 400, "leak": (300 - 100 * 2) / 400})
     assert found.variance.max() < 1e-12
-    assert found.n.tolist() == [9, 9]
+    assert found.n.tolist() == [12, 12]
     assert adversarial.slopes(planted(), layers="equal").slope.tolist() == pytest.approx([0.5, -0.5])
     apart = planted(clean=(1.0, 1.0), attacked=(3.0, 3.0))
     by_input = {inputs: adversarial.slopes(apart, inputs=inputs).slope[0] for inputs in ("clean", "attacked", "both")}
     assert by_input == pytest.approx({"clean": 1, "attacked": 3, "both": 2})
 
 
-def test_the_variance_of_a_slope_is_that_of_its_estimate():
-    estimates = []
-    for seed in range(60):
-        table = planted()
-        rng = np.random.default_rng(seed)
-        table["effective_features"] *= 1 + 0.05 * rng.normal(size=len(table))
-        estimates.append(adversarial.slopes(table, inputs="clean").iloc[0])
+@pytest.mark.parametrize("inputs", ["clean", "both"])
+def test_the_variance_of_a_slope_is_that_of_its_estimate(inputs):
+    """What a network shares over its layers and inputs counts once."""
+    estimates = [
+        adversarial.slopes(planted(noise=0.02, shared=0.05, seed=seed), inputs=inputs).iloc[0] for seed in range(80)
+    ]
     estimates = pd.DataFrame(estimates)
-    assert estimates.slope.var() == pytest.approx(estimates.variance.mean(), rel=0.5)
+    assert estimates.slope.astype(float).var() == pytest.approx(estimates.variance.astype(float).mean(), rel=0.4)
+
+
+def test_logits_count_only_where_asked():
+    table = planted()
+    out = table[table.layer == "fc1"].assign(layer="out", parameters=10_000)
+    both = pd.concat([table, out])
+    assert adversarial.slopes(both).equals(adversarial.slopes(table))
+    assert adversarial.slopes(both, logits=True).slope[0] > 1.5
 
 
 def test_what_cannot_be_a_slope_is_named():
     table = planted()
-    with pytest.raises(ValueError, match="has 0 rows at radius 0"):
+    with pytest.raises(ValueError, match="has no network at radius 0"):
         adversarial.slopes(table[table.epsilon > 0])
     with pytest.raises(ValueError, match="inputs must be one of both, clean, attacked"):
         adversarial.slopes(table, inputs="all")
+    with pytest.raises(ValueError, match="several protocols: reading is a, b"):
+        adversarial.slopes(pd.concat([table.assign(reading="a"), table.assign(reading="b")]))
     table.loc[3, "effective_features"] = np.nan
     with pytest.raises(ValueError, match="effective_features holds 1 NaN"):
         adversarial.slopes(table)

@@ -219,6 +219,26 @@ def test_pooling_by_hand():
     tau2 = (3 - 1) / (4 - (1 + 9) / 4)  # DerSimonian and Laird
     weights = np.array([1 / (1 + tau2), 1 / (1 / 3 + tau2)])
     assert pooled["mean_re"] == pytest.approx((weights * [1, 3]).sum() / weights.sum())
+    assert pooled["tau2"] == pytest.approx(tau2)
+
+
+def test_pooling_equals_statsmodels_and_holds_where_that_breaks():
+    """Where estimates differ less than chance, tau2 is zero, not negative, and the random mean is the fixed one."""
+    from statsmodels.stats.meta_analysis import combine_effects
+
+    effects, variances = np.array([0.1, 0.9, 0.4, 1.4, -0.3]), np.array([0.02, 0.03, 0.01, 0.05, 0.02])
+    theirs, ours = combine_effects(effects, variances, method_re="dl"), statistics.pool(effects, variances)
+    assert ours["mean"] == pytest.approx(theirs.mean_effect_fe)
+    assert ours["mean_re"] == pytest.approx(theirs.mean_effect_re)
+    assert ours["tau2"] == pytest.approx(theirs.tau2)
+    assert ours["i2"] == pytest.approx(theirs.i2)
+    assert ours["p"] == pytest.approx(theirs.test_homogeneity().pvalue)
+    half = 2.776445 * theirs.sd_eff_w_re_hksj  # t(0.975, 4)
+    assert ours["high_re"] - ours["mean_re"] == pytest.approx(half)
+    alike = statistics.pool([1.0, 1.01, 0.99, 1.02], [0.01, 0.02, 0.01, 0.02])
+    assert (alike["tau2"], alike["i2"]) == (0, 0)
+    assert alike["mean_re"] == pytest.approx(alike["mean"])
+    assert alike["high_re"] > alike["high"]
 
 
 def test_a_meta_regression_equals_weighted_least_squares():

@@ -232,3 +232,12 @@ def test_made_by_counts_a_run_once_however_many_rows_it_has():
     columns = {"revision": "abc", "versions": "torch 2", "device": "a processor", "finished": "now", "seconds": 1800.0}
     table = pd.DataFrame([columns | {"row": row} for row in ("1/2", "2/2", "1/1")])
     assert sweep.made_by(table) == "3 rows of 2 runs, 1.0 process hours, code abc, torch 2, a processor"
+
+
+def disagreeing_run(n):
+    return {"n": n + 1}
+
+
+def test_a_result_that_contradicts_a_parameter_of_its_name_is_an_error(tmp_path):
+    with pytest.raises(RuntimeError, match="n is 3 as a parameter and 4 as a result"):
+        sweep.run(disagreeing_run, [{"n": 3}], tmp_path / "rows.csv", n_jobs=1)

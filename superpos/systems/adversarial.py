@@ -9,18 +9,20 @@ Every run leaves, beside F, robustness, the SAE's quality, and the measures that
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from scipy import stats
 
 from superpos import data, networks, robustness, sae, training
-from superpos.activations import read_activations
-from superpos.attacks import pgd
+from superpos.activations import read_activations, shuffle_columns
+from superpos.attacks import classification_loss, pgd
 from superpos.measurement import measure_rows
 
 __all__ = [
@@ -28,74 +30,93 @@ __all__ = [
     "INPUTS",
     "PARTS",
     "READINGS",
-    "attack_of",
     "attack_run",
     "attacked_images",
     "layer_weights",
+    "masking_run",
+    "paper_attack",
     "read_layers",
     "slopes",
     "task",
     "train_network",
 ]
 
-STREAM = 10**9  # data, weights and SAEs must not share a seed
+RULE = 1  # of training: raise it when the same settings would give other weights
+STREAMS = {"rows": 5 * 10**8, "order": 10**9, "weights": 2 * 10**9, "attack": 3 * 10**9}  # the SAE has the seed itself
 INPUTS = ("clean", "attacked")
 PARTS = ("train", "test")
-READINGS = {  # four codes a neuron, as the paper has them, except where said
+READINGS = {  # four codes a neuron, as the paper has them; TopK keeps an eighth of the neurons' number
     "published": sae.PUBLISHED_FAST,
+    "published, half λ": sae.PUBLISHED_FAST.but(l1=0.05),
+    "published, twice λ": sae.PUBLISHED_FAST.but(l1=0.2),
     "protocol": sae.PROTOCOL,
-    "half λ": sae.PROTOCOL.but(l1=0.25),
-    "twice λ": sae.PROTOCOL.but(l1=1.0),
-    "TopK": sae.PROTOCOL.but(activation="topk", k=8, loss="mse"),
-    "two codes a neuron": sae.PROTOCOL.but(expansion=2.0),
+    "protocol, half λ": sae.PROTOCOL.but(l1=0.25),
+    "protocol, twice λ": sae.PROTOCOL.but(l1=1.0),
+    "TopK": sae.PROTOCOL.but(activation="topk", k=1, loss="mse"),
+    "columns shuffled": sae.PROTOCOL,
 }
 CONDITION = ["dataset", "n_classes", "network", "width", "update"]
-STEPS, STEP_SIZE = 40, 0.01  # of the paper's PGD on 28×28 images
+N_VALIDATION = 400
 
 
-def task(dataset, n_classes, n_train=None, n_test=None, *, root=None):
-    """Training, validation and test images of the first classes of a data set. → three LabelledImages
+def task(dataset, n_classes, per_class=None, *, root=None):
+    """The first classes of a data set: images to train on, to choose by, to read and to test. → four LabelledImages
 
-    A sixth of the training images, always the same, is the validation; n_train and n_test: that many of the rest and of the
-    test images, always the same (None: all). ValueError for too many classes or images.
+    A sixth of the training images, always the same, is set aside to choose by (at most 400 of them are used); all others are to
+    be read, and the first `per_class` of each class among them, in a fixed random order, to train on (None: all), so that the
+    data a class has does not depend on the number of classes. ValueError for too many classes or images.
     """
     train, test = data.load(dataset, root=root)
     if not 2 <= n_classes <= len(train.classes):
         raise ValueError(f"n_classes must be between 2 and {len(train.classes)}, got {n_classes}")
     train, test = (images.only(range(n_classes)) for images in (train, test))
-    validation, train = train.split(1 / 6, seed=0)
-    train = train if n_train is None else train.take(n_train, seed=0)
-    n_validation = len(validation) if n_train is None else min(len(validation), max(1, n_train // 5))
-    test = test if n_test is None else test.take(min(n_test, len(test)), seed=0)
-    return train, validation.take(n_validation, seed=0), test
+    validation, read = train.split(1 / 6, seed=0)
+    validation = validation.take(min(N_VALIDATION, len(validation)), seed=0)
+    return (read if per_class is None else _first_of_each(read, per_class)), validation, read, test
 
 
-def attack_of(steps):
-    """The paper's attack in `steps` steps: as far as its 40 of 0.01 together. → options of `superpos.attacks.pgd`"""
-    return {"steps": steps, "step_size": STEP_SIZE * STEPS / steps}
+def _first_of_each(images, n):
+    fewest = int(images.labels.bincount(minlength=len(images.classes)).min())
+    if not 1 <= n <= fewest:
+        raise ValueError(f"per_class must be between 1 and {fewest}, got {n}")
+    rows = torch.cat([(images.labels == c).nonzero()[:n, 0] for c in range(len(images.classes))]).sort().values
+    return replace(images, images=images.images[rows], labels=images.labels[rows])
+
+
+def paper_attack(shape):
+    """The paper's attack on images of a shape (C, H, W), and its radii above 0. → (options of `pgd`, tuple)"""
+    if shape[0] == 1:
+        return {"steps": 40, "step_size": 0.01}, (0.1, 0.2, 0.3)
+    return {"steps": 10, "step_size": 2 / 255}, (0.01, 0.02, 0.03)
 
 
 def train_network(
-    network, width, images, validation, *, n_classes, epsilon, seed, update, epochs, attack, batch_size=256, lr=0.01,
-    weight_decay=1e-4, checkpoint=None,
+    network, width, images, validation, *, n_classes, epsilon, seed, update, epochs, attack, keep="last", batch_size=256,
+    lr=0.01, weight_decay=1e-4, milestones="0.5,0.75", checkpoint=None,
 ):  # fmt: skip
-    """A network trained as the paper trains its MNIST networks: SGD, a tenth of the step size from half and three quarters
-    on, the radius on a ramp, the best epoch of full radius put back. → (model, history)
+    """A network trained as the paper trains its MNIST networks, but for what is given. → (model, history)
+
+    SGD with momentum; milestones: shares of the epochs after which the step size falls to a tenth; the radius on a ramp.
+    keep: "last", the weights that the paper's code keeps, or "best", those of the best validated epoch of the second half. epochs
+    = 0 gives the untrained network.
     """
+    if keep not in ("last", "best"):
+        raise ValueError(f"keep must be last or best, got {keep!r}")
     n_outputs = 1 if n_classes == 2 else n_classes
-    model = networks.build(network, images.shape, n_outputs, width=width, seed=2 * STREAM + seed)
+    model = networks.build(network, images.shape, n_outputs, width=width, seed=STREAMS["weights"] + seed)
     history = training.train(
-        model, images, epochs=epochs, lr=lr, batch_size=batch_size, weight_decay=weight_decay, seed=STREAM + seed,
-        optimizer="sgd", milestones=(round(epochs / 2), round(3 * epochs / 4)), epsilon=epsilon, attack=attack,
-        update=update, ramp=epsilon > 0, validation=validation, checkpoint=checkpoint,
+        model, images, epochs=epochs, lr=lr, batch_size=batch_size, weight_decay=weight_decay,
+        seed=STREAMS["order"] + seed, optimizer="sgd", epsilon=epsilon, attack=attack, update=update, ramp=epsilon > 0,
+        milestones=[round(float(share) * epochs) for share in milestones.split(",")], best_from=0.5,
+        validation=validation if keep == "best" else None, checkpoint=checkpoint,
     )  # fmt: skip
     return model, history
 
 
 def layer_weights(model):
-    """Parameters of each layer of a network, by which the paper averages layers. → dict layer: int"""
+    """Parameters of each layer of a network, by which the paper averages layers, and of its logits. → dict layer: int"""
     modules = dict(model.named_modules())
-    return {layer: sum(p.numel() for p in modules[layer].parameters()) for layer in model.layers}
+    return {layer: sum(p.numel() for p in modules[layer].parameters()) for layer in (*model.layers, "out")}
 
 
 def attacked_images(model, images, epsilon, attack, seed, batch_size=1000):
@@ -103,7 +124,7 @@ def attacked_images(model, images, epsilon, attack, seed, batch_size=1000):
     was_training = model.training
     model.eval()
     parts = [
-        pgd(model, x, y, epsilon, **attack, seed=STREAM + seed + i)
+        pgd(model, x, y, epsilon, **attack, seed=STREAMS["attack"] + 1000 * seed + i)
         for i, (x, y) in enumerate(zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True))
     ]
     model.train(was_training)
@@ -111,127 +132,192 @@ def attacked_images(model, images, epsilon, attack, seed, batch_size=1000):
 
 
 def attack_run(
-    dataset, n_classes, network, width, epsilon, seed, update, n_train, n_read, epochs, attack_steps, part, readings, n_sae, *,
-    batch_size=256, lr=0.01, weight_decay=1e-4, radii="0.1,0.2,0.3", keep=None, root=None,
+    dataset, n_classes, network, width, epsilon, seed, update, per_class, epochs, attack_steps, part, n_images, readings,
+    n_sae, *, batch_size=64, lr=0.01, milestones="0.5,0.75", keep="last", products="float32", n_test=1000, folder=None, root=None,
 ):  # fmt: skip
     """A run for a sweep: one network trained, attacked and read. → rows, one a layer, kind of input, reading and SAE seed
 
-    part: which images are read, one of PARTS; n_read: rows of a layer (positions of convolutions), drawn over them; readings:
-    names of READINGS, separated by commas; n_sae: SAEs a reading, of different seeds; radii: of the attacks on the test
-    images whose accuracies stand in every row. keep: a folder for checkpoints, from which a stopped training goes on, and
-    for weights, which later runs of the same network read again. Raises ValueError for an unknown part or reading before
-    anything is trained.
+    per_class: images of each class to train on; attack_steps: of the training's attack, as far together as the paper's;
+    products: of that attack. Everything else is attacked as the paper attacks. part: which images are read, those on the
+    training's side or the test images; n_images: how many, and rows of a layer; readings: names of READINGS, separated by
+    semicolons; n_sae: SAEs a reading, of different seeds; n_test: test images whose accuracies stand in every row.
+    folder: where checkpoints lie, from which a stopped training goes on, and weights, which later runs of the same network read
+    again. Raises ValueError for an unknown part or reading before anything is trained.
     """
-    names = [name.strip() for name in readings.split(",")]
+    names = [name.strip() for name in readings.split(";")]
     for name in names:
         if name not in READINGS:
-            raise ValueError(f"unknown reading {name!r}; expected one of {', '.join(READINGS)}")
+            raise ValueError(f"unknown reading {name!r}; expected one of {'; '.join(READINGS)}")
     if part not in PARTS:
         raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
-    images, validation, test = task(dataset, n_classes, n_train, n_read, root=root)
-    attack = attack_of(attack_steps)
+    images, validation, read, test = task(dataset, n_classes, per_class, root=root)
+    attack, radii = paper_attack(images.shape)
     options = {
-        "n_classes": n_classes, "epsilon": epsilon, "seed": seed, "update": update, "epochs": epochs, "attack": attack,
-        "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay,
+        "n_classes": n_classes, "epsilon": epsilon, "seed": seed, "update": update, "epochs": epochs, "keep": keep,
+        "attack": _shortened(attack, attack_steps, products), "batch_size": batch_size, "lr": lr, "milestones": milestones,
     }  # fmt: skip
-    model, ended = _trained(network, width, images, validation, options, dataset, keep)
-    curve = robustness.curve(
-        model, test, [0.0, *(float(r) for r in radii.split(","))], {**attack, "seed": STREAM + seed}
-    )
+    model, ended = _trained(network, width, images, validation, options, folder)
+    tested = test.take(min(n_test, len(test)), seed=0)
+    curve = robustness.curve(model, tested, [0.0, *radii], {**attack, "seed": STREAMS["attack"] + seed})
     about = {f"accuracy_{row.epsilon:g}": row.accuracy for row in curve.itertuples()} | ended
+    shown = {"train": read, "test": test}[part]
+    shown = shown.take(min(n_images, len(shown)), seed=0)
     weights = layer_weights(model)
-    shown = {"train": images, "test": test}[part]
-    table = read_layers(model, shown, epsilon, attack, seed, n_read, names, n_sae)
+    table = read_layers(model, shown, epsilon, attack, seed, n_images, names, n_sae)
     return [about | row | {"parameters": weights[row["layer"]]} for row in table.to_dict("records")]
 
 
-def _trained(network, width, images, validation, options, dataset, keep):
-    """The network of a run, from `keep` if it is there, and how its training ended. → (model, dict)"""
-    if keep is None:
+def _shortened(attack, steps, products):
+    """An attack that goes as far in fewer steps."""
+    return {"steps": steps, "step_size": attack["step_size"] * attack["steps"] / steps, "products": products}
+
+
+def _trained(network, width, images, validation, options, folder):
+    """The network of a run, from `folder` if it is there, and how its training ended. → (model, dict)"""
+    if folder is None:
         model, history = train_network(network, width, images, validation, **options)
-        return model, _ended(history)
-    settings = json.dumps({"dataset": dataset, "network": network, "width": width, "n_train": len(images), **options})
-    path = Path(keep) / f"{hashlib.sha256(settings.encode()).hexdigest()[:20]}.safetensors"
-    if path.exists():
-        with safe_open(path, "pt") as file:
-            about = file.metadata()
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        n_outputs = 1 if options["n_classes"] == 2 else options["n_classes"]
-        model = networks.build(network, images.shape, n_outputs, width=width)
+        return model, _ended(model, images, history)
+    fingerprint = training.fingerprint(images)
+    settings = json.dumps(
+        {"rule": RULE, "images": fingerprint, "network": network, "width": width, **options}, sort_keys=True
+    )
+    path = Path(folder) / f"{hashlib.sha256(settings.encode()).hexdigest()[:20]}.safetensors"
+    kept = _kept(path)
+    if kept:
+        weights, ended = kept
+        model = networks.build(
+            network, images.shape, 1 if options["n_classes"] == 2 else options["n_classes"], width=width
+        )
         model.load_state_dict(weights)
-        return model.eval(), json.loads(about["ended"])
+        return model.eval(), ended
     checkpoint = path.with_suffix(".checkpoint")
     model, history = train_network(network, width, images, validation, **options, checkpoint=checkpoint)
+    ended = _ended(model, images, history)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}")
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, path, {"settings": settings, "ended": json.dumps(_ended(history))})
-    checkpoint.unlink()
-    return model, _ended(history)
+    save_file(weights, fresh, {"settings": settings, "ended": json.dumps(ended)})
+    os.replace(fresh, path)
+    checkpoint.unlink(missing_ok=True)
+    return model, ended
 
 
-def _ended(history):
-    return {"accuracy_train": float(history.accuracy.iloc[-1]), "loss_train": float(history.loss.iloc[-1])}
+def _kept(path):
+    """Weights and the end of a training from a file; None if there is none that can be read."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return weights, json.loads(file.metadata()["ended"])
+    except SafetensorError:  # cut short
+        return None
 
 
-def read_layers(model, images, epsilon, attack, seed, n_read, readings, n_sae):
-    """F of every layer on clean and on attacked images by some of READINGS. → DataFrame
+@torch.no_grad()
+def _ended(model, images, history):
+    """Accuracy and loss of the weights that are read, on the clean images of their training, and the epoch they are of."""
+    logits = torch.cat([model(x) for x in images.images.split(1000)])
+    best = len(history) if "validation" not in history else int(history.epoch[history.validation[::-1].idxmax()])
+    return {
+        "accuracy_train": training.accuracy(model, images), "loss_train": float(classification_loss(logits, images.labels)),
+        "epoch_kept": best,
+    }  # fmt: skip
 
-    At epsilon = 0 there is nothing to attack at, and clean stands for both, as in the paper.
+
+def read_layers(model, images, epsilon, attack, seed, n_rows, readings, n_sae):
+    """F of every layer, and of the logits ("out"), on clean and on attacked images by some of READINGS. → DataFrame
+
+    At epsilon = 0 there is nothing to attack at, and clean stands for both, as in the paper. A layer that says the same of all
+    images has a row of NaN, and `trouble` "constant".
     """
-    layers = list(model.layers)
-    rows = {"clean": read_activations(model, images, layers, n_samples=n_read, seed=STREAM + seed)}
+    layers = [*model.layers, "out"]
+    rows = {"clean": read_activations(model, images, layers, n_samples=n_rows, seed=STREAMS["rows"] + seed)}
     if epsilon:
         attacked = attacked_images(model, images, epsilon, attack, seed)
-        rows["attacked"] = read_activations(model, attacked, layers, n_samples=n_read, seed=STREAM + seed)
+        rows["attacked"] = read_activations(model, attacked, layers, n_samples=n_rows, seed=STREAMS["rows"] + seed)
     tables = []
     for kind, by_layer in rows.items():
         for layer in layers:
             for name in readings:
-                config = READINGS[name]
-                fitted, read = by_layer[layer].split(config.held_out, STREAM // 2 + seed)
-                label = f"{layer}, {kind}, {name}"
-                table = measure_rows(fitted, read, config, seeds=[seed + 1000 * i for i in range(n_sae)], label=label)
-                tables.append(table.rename(columns={"seed": "sae_seed"}).assign(layer=layer, inputs=kind, reading=name))
+                table = _read(by_layer[layer], name, seed, n_sae, f"{layer}, {kind}, {name}")
+                tables.append(table.assign(layer=layer, inputs=kind, reading=name))
     return pd.concat(tables, ignore_index=True)
 
 
-def slopes(table, *, inputs="both", layers="parameters", column="effective_features"):
+def _read(rows, name, seed, n_sae, label):
+    """One layer by one reading: a row an SAE seed."""
+    constant = float((rows.x == rows.x[0]).all(0).double().mean())
+    n_neurons = rows.x.shape[1]
+    if constant == 1:
+        return pd.DataFrame([{"sae_seed": seed, "n_neurons": n_neurons, "constant": 1.0, "trouble": "constant"}])
+    config = READINGS[name]
+    config = config.but(k=max(1, n_neurons // 8)) if config.activation == "topk" else config
+    x = shuffle_columns(rows.x, STREAMS["rows"] + seed) if name == "columns shuffled" else rows.x
+    fitted, read = replace(rows, x=x).split(config.held_out, STREAMS["rows"] + seed)
+    table = measure_rows(fitted, read, config, seeds=[seed + 1000 * i for i in range(n_sae)], label=label)
+    table = table.rename(
+        columns={"seed": "sae_seed", "n_read": "rows_read", "n_fitted": "rows_fitted", "epochs": "rounds"}
+    )
+    return table.assign(constant=constant, trouble=np.where(table.effective_features.isna(), "dead dictionary", ""))
+
+
+def masking_run(
+    dataset, n_classes, network, width, epsilon, seed, update, per_class, epochs, attack_steps, n_test, *,
+    batch_size=64, lr=0.01, milestones="0.5,0.75", keep="last", products="float32", folder=None, root=None,
+):  # fmt: skip
+    """A run for a sweep: `superpos.robustness.masking_checks` of the network that `attack_run` trains. → a row a check"""
+    images, validation, _, test = task(dataset, n_classes, per_class, root=root)
+    attack, _ = paper_attack(images.shape)
+    options = {
+        "n_classes": n_classes, "epsilon": epsilon, "seed": seed, "update": update, "epochs": epochs, "keep": keep,
+        "attack": _shortened(attack, attack_steps, products), "batch_size": batch_size, "lr": lr, "milestones": milestones,
+    }  # fmt: skip
+    model, _ = _trained(network, width, images, validation, options, folder)
+    tested = test.take(min(n_test, len(test)), seed=0)
+    table = robustness.masking_checks(model, tested, epsilon, **attack, seed=STREAMS["attack"] + seed)
+    return table.to_dict("records")
+
+
+def slopes(table, *, inputs="both", layers="parameters", column="effective_features", logits=False):
     """How fast a measure changes with the radius of training, relative to radius 0. → DataFrame: CONDITION, slope, variance, n
 
-    table: rows of `attack_run` of one reading; networks at radius 0 serve every update. In each condition and layer the
-    column, over its mean at radius 0, is regressed on the radius; layers are averaged by their `parameters` or "equal"ly
-    (Bereska 2025, appendix). inputs: "clean", "attacked", or "both", pooled as the paper does; radius 0 has clean rows, which
-    stand for both. variance: that of the regressions; n: networks at radii above 0.
-    Raises ValueError for another choice, a condition without radius 0 or with fewer than 3 points, and NaN.
+    table: rows of `attack_run` of one reading; networks at radius 0 serve every update. In each network the column of every layer
+    is averaged over SAE seeds and kinds of input, taken relative to the layer's mean at radius 0, and averaged over layers by
+    their `parameters` (Bereska 2025, appendix) or "equal"ly; those numbers, one a network, are regressed on the radius. inputs:
+    "clean", "attacked", or "both", as the paper pools them; radius 0 has clean rows, which stand for both. logits: count the
+    layer "out" too. variance: that of the regression; n: networks.
+    Raises ValueError for another choice, rows of several protocols, a condition without radius 0, and NaN.
     """
     kinds = {"both": list(INPUTS), "clean": ["clean"], "attacked": ["attacked"]}
     if inputs not in kinds or layers not in ("parameters", "equal"):
         raise ValueError(
             f"inputs must be one of {', '.join(kinds)} and layers parameters or equal; got {inputs!r}, {layers!r}"
         )
+    for name in ("reading", "part", "per_class", "epochs", "attack_steps", "n_images"):
+        if name in table and table[name].nunique() > 1:
+            raise ValueError(
+                f"the rows are of several protocols: {name} is {', '.join(map(str, table[name].unique()))}"
+            )
+    table = table if logits else table[table.layer != "out"]
     if table[column].isna().any():
-        raise ValueError(f"{column} holds {int(table[column].isna().sum())} NaN; drop those rows by name first")
-    lines, plain = [], table[table.epsilon == 0]
+        raise ValueError(f"{column} holds {int(table[column].isna().sum())} NaN; drop those conditions by name first")
+    plain, lines = table[table.epsilon == 0], []
     for key, attacked in table[table.epsilon > 0].groupby(CONDITION, sort=False):
-        same = (plain[CONDITION[:-1]] == list(key[:-1])).all(axis=1)
-        attacked = attacked[attacked.inputs.isin(kinds[inputs])]
-        found = [
-            _layer_slope(plain[same & (plain.layer == layer)], rows, column, len(kinds[inputs]), key)
-            for layer, rows in attacked.groupby("layer", sort=False)
-        ]
-        weights = [weight if layers == "parameters" else 1.0 for *_, weight in found]
-        slope = sum(w * b for w, (b, _, _) in zip(weights, found, strict=True)) / sum(weights)
-        variance = sum(w**2 * v for w, (_, v, _) in zip(weights, found, strict=True)) / sum(weights) ** 2
-        n = attacked.groupby(["epsilon", "seed"]).ngroups
-        lines.append(dict(zip(CONDITION, key, strict=True)) | {"slope": slope, "variance": variance, "n": n})
+        same = plain[(plain[CONDITION[:-1]] == list(key[:-1])).all(axis=1)]
+        if same.empty:
+            raise ValueError(f"condition {key} has no network at radius 0, which a slope is relative to")
+        networks_of = pd.concat([same, attacked[attacked.inputs.isin(kinds[inputs])]])
+        values = _per_network(networks_of, column, layers)
+        fit = stats.linregress(values.index.get_level_values("epsilon"), values)
+        line = {"slope": fit.slope, "variance": fit.stderr**2, "n": len(values)}
+        lines.append(dict(zip(CONDITION, key, strict=True)) | line)
     return pd.DataFrame(lines)
 
 
-def _layer_slope(plain, attacked, column, copies, key):
-    """Relative slope of one layer, its variance, and the layer's parameters."""
-    points = pd.concat([*[plain] * copies, attacked])
-    if plain.empty or len(points) < 3:
-        raise ValueError(
-            f"condition {key} has {len(plain)} rows at radius 0 and {len(attacked)} above; a slope needs both"
-        )
-    fit = stats.linregress(points.epsilon, points[column] / plain[column].mean())
-    return fit.slope, fit.stderr**2, float(attacked.parameters.iloc[0])
+def _per_network(rows, column, layers):
+    """A column relative to its mean at radius 0, averaged over the layers of each network. → Series by (epsilon, seed)"""
+    by_layer = rows.groupby(["epsilon", "seed", "layer"])[column].mean().unstack("layer")
+    relative = by_layer / by_layer.xs(0.0, level="epsilon").mean()
+    weights = rows.groupby("layer").parameters.first() if layers == "parameters" else pd.Series(1.0, relative.columns)
+    return (relative * weights).sum(axis=1) / weights.sum()
