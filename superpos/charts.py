@@ -300,7 +300,7 @@ def training_explorer(series, bars, words, *, start, x_title="training step", ti
         layers = alt.layer(mark.encode(x="step:Q"), base.mark_line(), dots)
         parts.append(layers.properties(width=width, height=80))
     for panel, part in bars.groupby("panel", sort=False):
-        kinds = list(dict.fromkeys(part.kind))
+        kinds, places = list(dict.fromkeys(part.kind)), list(range(1, int(part.place.max()) + 1))
         shown = alt.Chart(part).mark_bar().transform_filter(now)
         shown = shown.encode(
             x=alt.X(
