@@ -678,8 +678,12 @@ tuned = {
 pd.DataFrame(tuned, index=list(at)).T.rename_axis(["site", "tuned to"])
 
 # %% [markdown]
+# - **The fall is gradual.** By the paper's recipe, whose F follows the scale of the layer, it starts before test accuracy moves; by ours it
+#   goes on after. Nor is it F's alone: the effective rank before the activation falls as well, with less noise.
 # - **F is a number of one dictionary**, fitted anew at every checkpoint from one seed, and jumps between neighbouring ones by about as
 #   much as between seeds (*other*, above): a steepest moment of it is known that much worse than one of the weight norm.
+# - **Tying decides what is counted.** An untied SAE gives each row few active codes, reads F near the number of codes at any time, and
+#   sees no fall. Every tied or TopK one sees it, more of it with more codes than neurons.
 # - **Before the activation $h$ is a function of $a$ plus a function of $b$.** Codes, a ReLU of that, are explained by
 #   $a$ and $b$ nearly alone, hardly by their sum: what F counts there are parts of two embeddings. After the activation the sum appears.
 # - **The LLC is meant for a minimum.** These weights are held by weight decay where the training loss alone still has a

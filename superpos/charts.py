@@ -306,7 +306,8 @@ def training_explorer(series, bars, words, *, start, x_title="training step", ti
             x=alt.X(
                 "place:O",
                 title=panel,
-                axis=alt.Axis(values=[1, *range(10, int(part.place.max()) + 1, 10)], labelAngle=0),
+                scale=alt.Scale(domain=places),
+                axis=alt.Axis(values=[1, *places[9::10]], labelAngle=0),
             ),
             y=alt.Y("value:Q", title="share", scale=alt.Scale(domain=[0, float(part.value.max())])),
             color=alt.Color("kind:N", title=None, sort=kinds, scale=alt.Scale(domain=kinds)),
