@@ -75,6 +75,7 @@ from superpos.systems import modular
 from superpos.verdicts import claim, record
 
 charts.use()
+torch.set_num_threads(1)  # the products here are small, and two threads would wait for each other
 pd.options.display.width = 160
 pd.options.display.float_format = "{:.2f}".format
 
