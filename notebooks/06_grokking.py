@@ -248,7 +248,7 @@ series = pd.concat(
     for panel, lines in panels.items()
     for line, column in lines.items()
 ).dropna()
-state = "step {}: test accuracy {:.2f}, F {:.0f}, LLC {:.0f}".format
+state = "step {}: test {:.2f}, F {:.0f}, LLC {:.0f}".format
 words = [state(*row) for row in shown[["step", "accuracy_test", F, "llc_cold"]].to_numpy().tolist()]
 words = shown[["step"]].assign(words=[line.replace(".0:", ":") for line in words])
 charts.training_explorer(
@@ -684,7 +684,7 @@ pd.DataFrame(tuned, index=list(at)).T.rename_axis(["site", "tuned to"])
 # - **F is a number of one dictionary**, fitted anew at every checkpoint from one seed, and jumps between neighbouring ones by about as
 #   much as between seeds (*other*, above): a steepest moment of it is known that much worse than one of the weight norm.
 # - **Tying decides what is counted.** An untied SAE gives each row few active codes, reads F near the number of codes at any time, and
-#   sees no fall. Every tied one sees it, more of it with more codes than neurons.
+#   sees no fall. Every tied one sees it, more of it with more codes than neurons, and none once each neuron's values are shuffled apart.
 # - **Before the activation $h$ is a function of $a$ plus a function of $b$.** Codes, a ReLU of that, are explained by
 #   $a$ and $b$ nearly alone, hardly by their sum: what F counts there are parts of two embeddings. After the activation the sum appears.
 # - **The LLC is meant for a minimum.** These weights are held by weight decay where the training loss alone still has a
