@@ -512,34 +512,19 @@ charts.lines(
 claims, source = [], "grokking.csv"
 
 
-def directed(name, text, values, direction, source=source):
+def of_mean(name, text, values, **rule):
     line = summary(values)
     estimate = (line["mean"], line["low"], line["high"])
-    row = claim(
-        f"grokking.{name}",
-        f"Grokking: {text}",
-        paper=None,
-        direction=direction,
-        estimate=estimate,
-        n=line["n"],
-        source=source,
-    )
-    claims.append(row)
+    text = f"Grokking: {text}"
+    claims.append(claim(f"grokking.{name}", text, paper=None, estimate=estimate, n=line["n"], source=source, **rule))
+
+
+def directed(name, text, values, direction):
+    of_mean(name, text, values, direction=direction)
 
 
 def near_zero(name, text, values, within):
-    line = summary(values)
-    estimate = (line["mean"], line["low"], line["high"])
-    row = claim(
-        f"grokking.{name}",
-        f"Grokking: {text}",
-        paper=None,
-        within=within,
-        estimate=estimate,
-        n=line["n"],
-        source=source,
-    )
-    claims.append(row)
+    of_mean(name, text, values, within=within)
 
 
 def of_one_run(name, text, values, paper, error=0.0):
@@ -680,9 +665,9 @@ pd.DataFrame(tuned, index=list(at)).T.rename_axis(["site", "tuned to"])
 
 # %% [markdown]
 # - **The fall is gradual.** By the paper's recipe, whose F follows the scale of the layer, it starts before test accuracy moves; by ours it
-#   goes on after. Nor is it F's alone: the effective rank before the activation falls as well, with less noise.
-# - **F is a number of one dictionary**, fitted anew at every checkpoint from one seed, and jumps between neighbouring ones by about as
-#   much as between seeds (*other*, above): a steepest moment of it is known that much worse than one of the weight norm.
+#   goes on after. Nor is it F's alone: the effective rank before the activation falls as well.
+# - **F is a number of one dictionary**, fitted anew at every checkpoint from one seed. What it differs by from seed to seed stands under
+#   *other*; its steepest step is to be read beside that of white noise.
 # - **Tying decides what is counted.** An untied SAE gives each row few active codes, reads F near the number of codes at any time, and
 #   sees no fall. Every tied one sees it, more of it with more codes than neurons, and none once each neuron's values are shuffled apart.
 # - **Before the activation $h$ is a function of $a$ plus a function of $b$.** Codes, a ReLU of that, are explained by

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from superpos.attacks import pgd
-from superpos.training import accuracy
+from superpos.training import accuracy, predicted
 
 __all__ = ["curve", "masking_checks"]
 
@@ -66,8 +66,7 @@ def _right(model, x, labels):
     with torch.no_grad():
         logits = model(x)
     model.train(was_training)
-    named = (logits[:, 0] > 0).long() if logits.shape[-1] == 1 else logits.argmax(1)
-    return named == labels
+    return predicted(logits) == labels
 
 
 def _worst_of(model, images, epsilon, options, n_starts):

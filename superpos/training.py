@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from superpos.attacks import classification_loss, pgd
 from superpos.progress import progress
 
-__all__ = ["UPDATES", "accuracy", "fingerprint", "train"]
+__all__ = ["UPDATES", "accuracy", "fingerprint", "predicted", "train"]
 
 UPDATES = ("corrected", "leak")
 
@@ -227,10 +227,10 @@ def _step(model, optimizer, images, rows, epsilon, attack, update):
     optimizer.zero_grad()
     (loss + leaked).backward()
     optimizer.step()
-    return loss.item(), int((_labels(logits) == y).sum())
+    return loss.item(), int((predicted(logits) == y).sum())
 
 
-def _labels(logits):
+def predicted(logits):
     """The labels (B,) that logits (B, C) name; one logit names 1 above zero."""
     return (logits[:, 0] > 0).long() if logits.shape[-1] == 1 else logits.argmax(1)
 
@@ -248,6 +248,6 @@ def accuracy(model, images, batch_size=1000, *, epsilon=0.0, attack=None):
         x, y = x.to(device), y.to(device)
         x = pgd(model, x, y, epsilon, **(attack or {})) if epsilon else x
         with torch.no_grad():
-            right += int((_labels(model(x)) == y).sum())
+            right += int((predicted(model(x)) == y).sum())
     model.train(was_training)
     return right / len(images)

@@ -60,7 +60,7 @@ def test_attacks_are_the_papers_and_go_as_far_in_fewer_steps():
     assert adversarial.paper_attack((1, 28, 28)) == ({"steps": 40, "step_size": 0.01}, (0.1, 0.2, 0.3))
     color, radii = adversarial.paper_attack((3, 32, 32))
     assert (color["steps"], color["step_size"], max(radii)) == (10, pytest.approx(2 / 255), 0.03)
-    short = adversarial._shortened({"steps": 40, "step_size": 0.01}, 5, "bfloat16")
+    short = adversarial._options({"steps": 40, "step_size": 0.01}, 5, "bfloat16", lr=1)["attack"]
     assert short == {"steps": 5, "step_size": pytest.approx(0.08), "products": "bfloat16"}
 
 

@@ -152,10 +152,10 @@ def attack_run(
         raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
     images, validation, read, test = task(dataset, n_classes, per_class, root=root)
     attack, radii = paper_attack(images.shape)
-    options = {
-        "n_classes": n_classes, "epsilon": epsilon, "seed": seed, "update": update, "epochs": epochs, "keep": keep,
-        "attack": _shortened(attack, attack_steps, products), "batch_size": batch_size, "lr": lr, "milestones": milestones,
-    }  # fmt: skip
+    options = _options(
+        attack, attack_steps, products, n_classes=n_classes, epsilon=epsilon, seed=seed, update=update, epochs=epochs, keep=keep,
+        batch_size=batch_size, lr=lr, milestones=milestones,
+    )  # fmt: skip
     model, ended = _trained(network, width, images, validation, options, folder)
     tested = test.take(min(n_test, len(test)), seed=0)
     curve = robustness.curve(model, tested, [0.0, *radii], {**attack, "seed": STREAMS["attack"] + seed})
@@ -167,9 +167,10 @@ def attack_run(
     return [about | row | {"parameters": weights[row["layer"]]} for row in table.to_dict("records")]
 
 
-def _shortened(attack, steps, products):
-    """An attack that goes as far in fewer steps."""
-    return {"steps": steps, "step_size": attack["step_size"] * attack["steps"] / steps, "products": products}
+def _options(attack, steps, products, **options):
+    """Options of `train_network`, its attack going as far as the paper's in fewer steps."""
+    shorter = {"steps": steps, "step_size": attack["step_size"] * attack["steps"] / steps, "products": products}
+    return {**options, "attack": shorter}
 
 
 def _trained(network, width, images, validation, options, folder):
@@ -269,10 +270,10 @@ def masking_run(
     """A run for a sweep: `superpos.robustness.masking_checks` of the network that `attack_run` trains. → a row a check"""
     images, validation, _, test = task(dataset, n_classes, per_class, root=root)
     attack, _ = paper_attack(images.shape)
-    options = {
-        "n_classes": n_classes, "epsilon": epsilon, "seed": seed, "update": update, "epochs": epochs, "keep": keep,
-        "attack": _shortened(attack, attack_steps, products), "batch_size": batch_size, "lr": lr, "milestones": milestones,
-    }  # fmt: skip
+    options = _options(
+        attack, attack_steps, products, n_classes=n_classes, epsilon=epsilon, seed=seed, update=update, epochs=epochs, keep=keep,
+        batch_size=batch_size, lr=lr, milestones=milestones,
+    )  # fmt: skip
     model, _ = _trained(network, width, images, validation, options, folder)
     tested = test.take(min(n_test, len(test)), seed=0)
     table = robustness.masking_checks(model, tested, epsilon, **attack, seed=STREAMS["attack"] + seed)
