@@ -235,7 +235,7 @@ def predicted(logits):
     return (logits[:, 0] > 0).long() if logits.shape[-1] == 1 else logits.argmax(1)
 
 
-def accuracy(model, images, batch_size=1000, *, epsilon=0.0, attack=None):
+def accuracy(model, images, batch_size=128, *, epsilon=0.0, attack=None):
     """Share of LabelledImages that `model` labels correctly, in evaluation mode (its mode is put back).
 
     epsilon > 0: after an attack of that radius (`superpos.attacks.pgd`, with the options `attack`).

@@ -10,8 +10,8 @@ from superpos.systems import adversarial
 
 RUN = {
     "dataset": "digits", "n_classes": 3, "network": "mlp1", "width": 8, "epsilon": 0.2, "seed": 4, "update": "corrected",
-    "per_class": 60, "epochs": 30, "attack_steps": 3, "part": "train", "n_images": 150, "readings": "small", "n_sae": 2,
-    "batch_size": 32, "n_test": 50,
+    "per_class": 60, "epochs": 30, "attack_steps": 3, "part": "train", "n_images": 150, "n_rows": 150, "readings": "small",
+    "n_sae": 2, "batch_size": 32, "n_test": 50,
 }  # fmt: skip
 SHORT = {"n_classes": 3, "epsilon": 0.3, "seed": 2, "update": "corrected", "epochs": 2, "attack": {"steps": 3}}
 
@@ -172,7 +172,9 @@ def test_a_network_that_was_kept_is_read_again_and_not_trained(tmp_path, monkeyp
         assert after["effective_features"] == pytest.approx(before["effective_features"], rel=1e-6)
         assert after["accuracy_0.2"] == before["accuracy_0.2"]
         assert after["loss_train"] == before["loss_train"]
-    checks = {name: value for name, value in RUN.items() if name not in ("part", "n_images", "readings", "n_sae")}
+    checks = {
+        name: value for name, value in RUN.items() if name not in ("part", "n_images", "n_rows", "readings", "n_sae")
+    }
     assert {row["check"] for row in adversarial.masking_run(**checks, folder=tmp_path)} >= {
         "PGD",
         "more steps",

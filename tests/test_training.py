@@ -169,7 +169,7 @@ def test_adversarial_training_makes_robust():
         training.train(model, train, epochs=15, seed=1, epsilon=epsilon, attack=attack)
         attacked = attacks.pgd(model, test.images, test.labels, 0.15, steps=20, step_size=0.02)
         robust.append(training.accuracy(model, replace(test, images=attacked)))
-        same = training.accuracy(model, test, epsilon=0.15, attack={"steps": 20, "step_size": 0.02})
+        same = training.accuracy(model, test, len(test), epsilon=0.15, attack={"steps": 20, "step_size": 0.02})
         assert same == robust[-1]
     assert robust[1] > robust[0] + 0.15
 

@@ -119,12 +119,12 @@ def layer_weights(model):
     return {layer: sum(p.numel() for p in modules[layer].parameters()) for layer in (*model.layers, "out")}
 
 
-def attacked_images(model, images, epsilon, attack, seed, batch_size=1000):
+def attacked_images(model, images, epsilon, attack, seed, batch_size=128):
     """The images under PGD of radius epsilon, in evaluation mode. → LabelledImages"""
     was_training = model.training
     model.eval()
     parts = [
-        pgd(model, x, y, epsilon, **attack, seed=STREAMS["attack"] + 1000 * seed + i)
+        pgd(model, x, y, epsilon, **attack, seed=STREAMS["attack"] + 10_000 * seed + i)
         for i, (x, y) in enumerate(zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True))
     ]
     model.train(was_training)
@@ -132,15 +132,16 @@ def attacked_images(model, images, epsilon, attack, seed, batch_size=1000):
 
 
 def attack_run(
-    dataset, n_classes, network, width, epsilon, seed, update, per_class, epochs, attack_steps, part, n_images, readings,
-    n_sae, *, batch_size=64, lr=0.01, milestones="0.5,0.75", keep="last", products="float32", n_test=1000, folder=None, root=None,
+    dataset, n_classes, network, width, epsilon, seed, update, per_class, epochs, attack_steps, part, n_images, n_rows,
+    readings, n_sae, *, batch_size=64, lr=0.01, milestones="0.5,0.75", keep="last", products="float32", n_test=1000,
+    folder=None, root=None,
 ):  # fmt: skip
     """A run for a sweep: one network trained, attacked and read. → rows, one a layer, kind of input, reading and SAE seed
 
     per_class: images of each class to train on; attack_steps: of the training's attack, as far together as the paper's;
     products: of that attack. Everything else is attacked as the paper attacks. part: which images are read, those on the
-    training's side or the test images; n_images: how many, and rows of a layer; readings: names of READINGS, separated by
-    semicolons; n_sae: SAEs a reading, of different seeds; n_test: test images whose accuracies stand in every row.
+    training's side or the test images; n_images: how many; n_rows: rows of a layer, at most; readings: names of READINGS,
+    separated by semicolons; n_sae: SAEs a reading, of different seeds; n_test: test images whose accuracies stand in every row.
     folder: where checkpoints lie, from which a stopped training goes on, and weights, which later runs of the same network read
     again. Raises ValueError for an unknown part or reading before anything is trained.
     """
@@ -163,7 +164,7 @@ def attack_run(
     shown = {"train": read, "test": test}[part]
     shown = shown.take(min(n_images, len(shown)), seed=0)
     weights = layer_weights(model)
-    table = read_layers(model, shown, epsilon, attack, seed, n_images, names, n_sae)
+    table = read_layers(model, shown, epsilon, attack, seed, n_rows, names, n_sae)
     return [about | row | {"parameters": weights[row["layer"]]} for row in table.to_dict("records")]
 
 
@@ -295,7 +296,7 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
         raise ValueError(
             f"inputs must be one of {', '.join(kinds)} and layers parameters or equal; got {inputs!r}, {layers!r}"
         )
-    for name in ("reading", "part", "per_class", "epochs", "attack_steps", "n_images"):
+    for name in ("reading", "part", "per_class", "epochs", "attack_steps", "n_images", "n_rows"):
         if name in table and table[name].nunique() > 1:
             raise ValueError(
                 f"the rows are of several protocols: {name} is {', '.join(map(str, table[name].unique()))}"
