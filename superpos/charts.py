@@ -10,6 +10,7 @@ import io
 import sys
 
 import altair as alt
+import pandas as pd
 import vl_convert
 from PIL import Image
 
@@ -20,6 +21,7 @@ __all__ = [
     "intervals",
     "lines",
     "points",
+    "specification_curve",
     "streams_explorer",
     "training_explorer",
     "use",
@@ -124,13 +126,14 @@ def points(
 
 def lines(
     table, x, y, *, low=None, high=None, color=None, x_title=None, y_title=None, color_title=None, x_scale="linear",
-    y_scale="linear", y_domain=None, tooltip=(), rule=None, choose=None, cross=None, title="", description="", width=480,
-    height=300,
+    y_scale="linear", y_domain=None, tooltip=(), rule=None, choose=None, cross=None, dash=None, title="", description="",
+    width=480, height=300,
 ):  # fmt: skip
     """Lines of column y over x with a band from column `low` to `high`.
 
     rule: a value at which a horizontal line is drawn, or {label: value}; choose: a column, one value of which is shown
-    at a time, by a menu that starts at the first; cross: a column of booleans, true where a point is drawn as ×.
+    at a time, by a menu that starts at the first, or several columns with a menu each; cross: a column of booleans, true where
+    a point is drawn as ×; dash: a column, each value of which has its own dashes.
     """
     x_axis = _encoding(x, x_title or x, x_scale)
     y_axis = _encoding(y, y_title or y, y_scale, domain=y_domain)
@@ -153,8 +156,12 @@ def lines(
         layers[-1] = layers[-1].encode(opacity=fade).add_params(pick)
         if low and high:
             layers[0] = layers[0].transform_filter(pick)
-    if choose:
-        layers = _under_menu(layers, choose, list(table[choose].unique()))
+    if dash:
+        pattern = alt.StrokeDash(dash, type="nominal", sort=list(table[dash].unique()), title=dash)
+        layers[-1] = layers[-1].encode(strokeDash=pattern)
+        layers = [*(layer.encode(detail=dash) for layer in layers[:-1]), layers[-1]]
+    for i, column in enumerate([choose] if isinstance(choose, str) else choose or []):
+        layers = _under_menu(layers, column, list(table[column].unique()), f"shown{i or ''}")
     rules, labels = _rules(rule)
     return _titled(alt.layer(*rules, *layers, *labels), title, description, width, height)
 
@@ -180,10 +187,10 @@ def _rules(rule):
     return [lines], [text] if any(named) else []
 
 
-def _under_menu(layers, column, values):
-    """Each layer with only the rows that a menu over the values of `column` names."""
-    menu = alt.param(name="shown", value=values[0], bind=alt.binding_select(options=values, name=f"{column} "))
-    layers = [layer.transform_filter(f"datum['{column}'] == shown") for layer in layers]
+def _under_menu(layers, column, values, name):
+    """Each layer with only the rows that a menu, a parameter called `name`, over the values of `column` names."""
+    menu = alt.param(name=name, value=values[0], bind=alt.binding_select(options=values, name=f"{column} "))
+    layers = [layer.transform_filter(f"datum['{column}'] == {name}") for layer in layers]
     return [*layers[:-1], layers[-1].add_params(menu)]
 
 
@@ -210,6 +217,39 @@ def intervals(
         line = alt.Chart(alt.Data(values=[{"v": rule}])).mark_rule(strokeDash=[4, 4], color="#888").encode(x="v:Q")
         layers.insert(0, line)
     return _titled(alt.layer(*layers), title, description, width, height or 60 * len(order))
+
+
+def specification_curve(
+    table, estimate, *, low, high, choices, color, estimate_title=None, rule=0, marks=None, title="", description="", width=560,
+    height=200,
+):  # fmt: skip
+    """Estimates under every combination of some choices, in order of size, over the choices behind each (Simonsohn 2020).
+
+    table: estimate, low, high (the bar) and a column for each of `choices`; color: the choice that colours; rule: a value at
+    which a line is drawn; marks: {label: value} of further lines. A click in the legend picks one colour.
+    """
+    order = list(table[color].unique())
+    table = table.sort_values(estimate, kind="stable").assign(place=range(1, len(table) + 1))
+    hue = alt.Color(color, type="nominal", sort=order, title=color)
+    pick = alt.selection_point(fields=[color], bind="legend")
+    fade = alt.condition(pick, alt.value(0.9), alt.value(0.06))
+    place = alt.X("place:Q", title=None, axis=None, scale=alt.Scale(nice=False, zero=False, padding=6))
+    tips = [*choices, *(alt.Tooltip(name, format=".3g") for name in (estimate, low, high))]
+    base = alt.Chart(table).encode(x=place, color=hue, opacity=fade, tooltip=tips)
+    axis = _encoding(low, estimate_title or estimate, zero=True)
+    bars = base.mark_rule(strokeWidth=1).encode(y=alt.Y(**axis), y2=high)
+    dots = base.mark_circle(size=22).encode(y=alt.Y(**{**axis, "field": estimate})).add_params(pick)
+    rules, labels = _rules({"": rule} | (marks or {}))
+    above = alt.layer(*rules, bars, dots, *labels).properties(width=width, height=height)
+    named = {name: name + ": " + table[name].astype(str) for name in choices}
+    long = pd.concat(table[list(dict.fromkeys(["place", color]))].assign(option=values) for values in named.values())
+    options = [option for values in named.values() for option in sorted(values.unique())]
+    ticks = alt.Chart(long).mark_tick(thickness=2, bandSize=9).encode(
+        x=place, y=alt.Y("option:N", sort=options, title=None, axis=alt.Axis(ticks=False, domain=False)),
+        color=hue, opacity=fade,
+    )  # fmt: skip
+    below = ticks.properties(width=width, height=15 * len(options))
+    return alt.vconcat(above, below, spacing=8).properties(title=title, description=description)
 
 
 def heatmap_slider(

@@ -20,6 +20,7 @@ __all__ = [
     "smooth",
     "steepest",
     "summarize",
+    "trend",
     "verdict",
 ]
 
@@ -169,6 +170,21 @@ def meta_slope(x, effects, variances):
     }  # fmt: skip
 
 
+def trend(table, x, groups, *, effect="slope", variance="variance"):
+    """How effects of known variance go with column x within each group, and over all groups. → (DataFrame, dict)
+
+    In each group the effects are regressed on x by inverse variances (`meta_slope`, fixed effects); the groups' slopes are pooled
+    (`pool`), which is the dict. DataFrame: groups, slope, variance, low, high, q, q_p, n. ValueError as these two raise.
+    """
+    groups, lines = [groups] if isinstance(groups, str) else list(groups), []
+    for key, rows in table.groupby(groups, sort=False):
+        fit = meta_slope(rows[x], rows[effect], rows[variance])
+        line = {name: fit[name] for name in ("slope", "low", "high", "q", "q_p", "n")}
+        lines.append(dict(zip(groups, key, strict=True)) | line | {"variance": fit["error"] ** 2})
+    lines = pd.DataFrame(lines)
+    return lines, pool(lines.slope, lines.variance)
+
+
 def _effects(effects, variances, least):
     effects, variances = _finite(effects, "effects"), _finite(variances, "variances")
     if effects.size != variances.size or effects.size < least:
@@ -245,14 +261,15 @@ def _pearson(x, y, axis=-1):
     return stats.pearsonr(x, y, axis=axis).statistic
 
 
-def verdict(paper, low, high, *, error=0.0, direction=0, within=None, than=0.0):
+def verdict(paper, low, high, *, error=0.0, direction=0, within=None, than=0.0, nonzero=False):
     """ "agrees", "differs" or "open" for a claim, by a rule fixed before any run.
 
     A claim of a value agrees if the paper's interval, paper ± error, meets ours, [low, high]; without an error of
     the paper's its number must lie in ours. A claim of `direction` (+1 or −1) agrees if our interval lies on that side
     of `than`, differs if it lies on the other, and is open while it holds it. A claim that something is near zero
     agrees if our interval lies `within` ± of it, differs if it lies outside, and is open else; these two need no number
-    of the paper's (None). A claim of a value without one, or without an interval of ours (NaN), is open.
+    of the paper's (None). A claim of a value without one, or without an interval of ours (NaN), is open. nonzero: a claim of
+    a value that is also one of something, open where our interval meets the paper's and holds zero.
     """
     if direction not in (-1, 0, 1) or (direction and within is not None):
         raise ValueError(f"direction must be -1 or 1, or within be given, not both; got {direction} and {within}")
@@ -266,7 +283,9 @@ def verdict(paper, low, high, *, error=0.0, direction=0, within=None, than=0.0):
         return "agrees" if inside else "differs" if outside else "open"
     if paper is None:
         return "open"
-    return "agrees" if low <= paper + error and paper - error <= high else "differs"
+    if not (low <= paper + error and paper - error <= high):
+        return "differs"
+    return "open" if nonzero and low <= 0 <= high else "agrees"
 
 
 def correlate(table, by, x, y, *, least=10, **options):

@@ -14,17 +14,17 @@ __all__ = ["COLUMNS", "claim", "record"]
 COLUMNS = ("id", "claim", "paper", "ours", "low", "high", "n", "verdict", "source")
 
 
-def claim(id, text, *, paper, estimate, n, source, error=0.0, direction=0, within=None, than=0.0):
+def claim(id, text, *, paper, estimate, n, source, error=0.0, direction=0, within=None, than=0.0, nonzero=False):
     """One row of the table. → dict of COLUMNS
 
     paper: the paper's number, or None; estimate: (ours, low, high), a 95% interval; n: independent units behind it;
-    source: results file; error, direction, within and than: of the paper's number and claim, as `statistics.verdict` takes
-    them.
+    source: results file; error, direction, within, than and nonzero: of the paper's number and claim, as `statistics.verdict`
+    takes them.
     """
     ours, low, high = estimate
     return {
         "id": id, "claim": text, "paper": paper, "ours": ours, "low": low, "high": high, "n": n,
-        "verdict": verdict(paper, low, high, error=error, direction=direction, within=within, than=than),
+        "verdict": verdict(paper, low, high, error=error, direction=direction, within=within, than=than, nonzero=nonzero),
         "source": source,
     }  # fmt: skip
 

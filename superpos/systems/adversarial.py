@@ -8,6 +8,7 @@ Every run leaves, beside F, robustness, the SAE's quality, and the measures that
 """
 
 import hashlib
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -28,8 +29,10 @@ from superpos.measurement import measure_rows
 __all__ = [
     "CONDITION",
     "INPUTS",
+    "MEASURES",
     "PARTS",
     "READINGS",
+    "above_chance",
     "attack_run",
     "attacked_images",
     "layer_weights",
@@ -37,6 +40,8 @@ __all__ = [
     "paper_attack",
     "read_layers",
     "slopes",
+    "slopes_by_choice",
+    "speaking",
     "task",
     "train_network",
 ]
@@ -56,6 +61,11 @@ READINGS = {  # four codes a neuron, as the paper has them; TopK keeps an eighth
     "columns shuffled": sae.PROTOCOL,
 }
 CONDITION = ["dataset", "n_classes", "network", "width", "update"]
+MEASURES = {
+    "F": "effective_features",
+    "effective rank": "effective_rank",
+    "participation ratio": "participation_ratio",
+}
 N_VALIDATION = 400
 
 
@@ -289,7 +299,7 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
     their `parameters` (Bereska 2025, appendix) or "equal"ly; those numbers, one a network, are regressed on the radius. inputs:
     "clean", "attacked", or "both", as the paper pools them; radius 0 has clean rows, which stand for both. logits: count the
     layer "out" too. variance: that of the regression; n: networks.
-    Raises ValueError for another choice, rows of several protocols, a condition without radius 0, and NaN.
+    Raises ValueError for another choice, rows of several protocols in a condition, a condition without radius 0, and NaN.
     """
     kinds = {"both": list(INPUTS), "clean": ["clean"], "attacked": ["attacked"]}
     if inputs not in kinds or layers not in ("parameters", "equal"):
@@ -297,9 +307,10 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
             f"inputs must be one of {', '.join(kinds)} and layers parameters or equal; got {inputs!r}, {layers!r}"
         )
     for name in ("reading", "part", "per_class", "epochs", "attack_steps", "n_images", "n_rows"):
-        if name in table and table[name].nunique() > 1:
+        kinds_of = table.groupby(CONDITION[:-1])[name].unique() if name in table else []
+        for several in (kind for kind in kinds_of if len(kind) > 1):
             raise ValueError(
-                f"the rows are of several protocols: {name} is {', '.join(map(str, table[name].unique()))}"
+                f"the rows of a condition are of several protocols: {name} is {', '.join(map(str, several))}"
             )
     table = table if logits else table[table.layer != "out"]
     if table[column].isna().any():
@@ -323,3 +334,47 @@ def _per_network(rows, column, layers):
     relative = by_layer / by_layer.xs(0.0, level="epsilon").mean()
     weights = rows.groupby("layer").parameters.first() if layers == "parameters" else pd.Series(1.0, relative.columns)
     return (relative * weights).sum(axis=1) / weights.sum()
+
+
+def speaking(table):
+    """Rows of the networks all of whose layers, logits aside, say something. → (rows, CONDITION, epsilon and seed of the others)
+
+    A layer that gives one row for all images, or a dictionary without a live code, has no F (see `read_layers`).
+    """
+    network = [*CONDITION, "epsilon", "seed"]
+    silent = table[(table.layer != "out") & table.effective_features.isna()][network].drop_duplicates()
+    is_silent = pd.MultiIndex.from_frame(table[network]).isin(pd.MultiIndex.from_frame(silent))
+    return table[~is_silent], silent.reset_index(drop=True)
+
+
+def above_chance(table, margin=0.1):
+    """Which rows are of networks that do better than guessing, by `margin`, under attack at their own radius. → bool Series"""
+    own = [row[f"accuracy_{row['epsilon']:g}"] for row in table.to_dict("records")]
+    return pd.Series(own, table.index) > 1 / table.n_classes + margin
+
+
+def slopes_by_choice(table, measures=MEASURES):
+    """`slopes` under every combination of the choices that rows of one reading leave open. → DataFrame: slopes' and the choices
+
+    Choices: inputs (both, clean, attacked), layers (parameters, equal), measure (of `measures`, {name: column}) and counted (all
+    networks, or those above chance); the update is one of CONDITION. A condition that is left with fewer than two radii above 0
+    under a choice is left out there.
+    """
+    tables = []
+    for counted, rows in {"all": table, "above chance": table[above_chance(table)]}.items():
+        radii = rows[rows.epsilon > 0].groupby(CONDITION).epsilon.nunique()
+        whole = radii.index[radii >= 2].intersection(_with_plain(rows, radii.index))
+        plain = rows.epsilon == 0
+        rows = rows[plain | pd.MultiIndex.from_frame(rows[CONDITION]).isin(whole)]
+        for inputs, layers, (measure, column) in itertools.product(
+            ("both", *INPUTS), ("parameters", "equal"), measures.items()
+        ):
+            found = slopes(rows, inputs=inputs, layers=layers, column=column)
+            tables.append(found.assign(inputs=inputs, layers=layers, measure=measure, counted=counted))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _with_plain(rows, conditions):
+    """Those of some CONDITIONs that have networks at radius 0."""
+    plain = set(map(tuple, rows.loc[rows.epsilon == 0, CONDITION[:-1]].to_numpy().tolist()))
+    return [condition for condition in conditions if tuple(condition[:-1]) in plain]
