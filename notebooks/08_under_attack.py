@@ -60,7 +60,9 @@ attack_steps: int = 3  # steps of the attack in training, as far together as the
 readings: str = "TopK"  # other SAEs, names of superpos.systems.adversarial.READINGS, separated by semicolons
 reading_datasets: str = "digits"  # data sets on which the MLP is read by these too, under the paper's update
 n_sae: int = 2  # SAEs of different seeds a layer, for their spread, in the MLP of seed 1 on the first data set
-masking_classes: str = "2"  # numbers of classes whose networks are checked for gradient masking, at the largest radius, seed 1
+masking_classes: str = (
+    "2"  # numbers of classes whose networks are checked for gradient masking, at the largest radius, seed 1
+)
 masking_test: int = 50  # test images of these checks
 lr: float = 0.02  # step size of training, a tenth after 75% and 90% (paper: 0.01, after 50% and 75%)
 batch_size: int = 32  # images a step (paper: 256)
@@ -118,7 +120,9 @@ linear[1].weight.copy_(torch.linspace(-1, 1, 64)[None])
 grey = torch.full((5, 1, 8, 8), 0.5)
 attacked = attacks.pgd(linear, grey, torch.ones(5, dtype=torch.long), 0.1, steps=40, step_size=0.01)
 fall, worst = float((linear(grey) - linear(attacked)).mean()), 0.1 * float(linear[1].weight.abs().sum())
-print(f"logit falls by {fall:.4f}, the worst case is {worst:.4f}; pixels moved by {(attacked - grey).abs().max():.1f} at most")
+print(
+    f"logit falls by {fall:.4f}, the worst case is {worst:.4f}; pixels moved by {(attacked - grey).abs().max():.1f} at most"
+)
 
 # %% [markdown]
 # That PGD takes the steps of the adversarial robustness toolbox, and that the two updates are what they are called, is
@@ -165,7 +169,9 @@ again = sweep.run(run, others + first, kept("adversarial_readings"), cluster=clu
 largest = [one for one in grid(**mlp) + grid(**cnn) if one["epsilon"] == max(sweep.numbers(radii)) and one["seed"] == 1]
 largest = [one for one in largest if one["update"] == "leak" and one["n_classes"] in sweep.numbers(masking_classes)]
 of_reading = ("part", "n_images", "n_rows", "readings", "n_sae")
-checked = [{name: value for name, value in one.items() if name not in of_reading} | {"n_test": masking_test} for one in largest]
+checked = [
+    {name: value for name, value in one.items() if name not in of_reading} | {"n_test": masking_test} for one in largest
+]
 check = partial(adversarial.masking_run, folder=networks or None)
 checks = sweep.run(check, checked, kept("adversarial_masking"), cluster=cluster)
 
@@ -204,6 +210,7 @@ each["own"] = [row[f"accuracy_{row['epsilon']:g}"] for row in each.to_dict("reco
 learned = each[each.epsilon > 0].groupby(["update", "dataset", "network", "n_classes"])["above chance"]
 learned.agg(["sum", "count"]).apply(lambda row: f"{row['sum']} of {row['count']}", axis=1).unstack("n_classes")
 
+
 # %% mystnb={"figure": {"caption": "Test accuracy under attack at the radius of training (PGD, 40 steps), one line a number of classes; the menus choose data set, network and update. Mean of the networks, bands their 95% t interval.", "name": "fig-attack-robust"}} tags=["hide-input", "nbval-ignore-output"]
 def for_both_updates(table):
     """The networks at radius 0, which serve both updates, under the name of each."""
@@ -212,7 +219,9 @@ def for_both_updates(table):
 
 
 by = ["dataset", "network", "update", "n_classes", "epsilon"]
-lines = statistics.summarize(for_both_updates(each), by, "own").sort_values(["update", *by], ascending=[False] + [True] * 5)
+lines = statistics.summarize(for_both_updates(each), by, "own").sort_values(
+    ["update", *by], ascending=[False] + [True] * 5
+)
 charts.lines(
     lines.assign(classes=lines.n_classes.astype(str)), "epsilon", "own", low="low", high="high", color="classes",
     x_title="radius ε of training", y_title="accuracy under attack", y_domain=(0, 1), choose=["update", "dataset", "network"],
@@ -241,8 +250,10 @@ keys = ["update", "dataset", "network", "n_classes", "layer"]
 base = rows[(rows.epsilon == 0) & (rows.inputs == "clean")].groupby(keys)[F].mean().rename("base")
 ratios = rows.join(base, on=keys).assign(ratio=lambda table: table[F] / table.base)
 lines = statistics.summarize(ratios, [*keys, "inputs", "epsilon"], "ratio")
-lines = lines.sort_values(["update", "dataset", "network", "n_classes", "layer", "inputs", "epsilon"],
-                          ascending=[False] + [True] * 4 + [False, True])
+lines = lines.sort_values(
+    ["update", "dataset", "network", "n_classes", "layer", "inputs", "epsilon"],
+    ascending=[False] + [True] * 4 + [False, True],
+)
 lines["classes"] = lines.n_classes.astype(str)
 charts.lines(
     lines, "epsilon", "ratio", low="low", high="high", color="layer", dash="inputs", rule=1,
@@ -263,19 +274,28 @@ slopes["code"], slopes["group"] = slopes.n_classes.map(CODE), slopes.dataset + "
 slopes["df"] = slopes.n - 2
 reach = stats.t.ppf(0.975, slopes.df) * slopes.variance**0.5
 slopes["low"], slopes["high"] = slopes.slope - reach, slopes.slope + reach
-slopes["p_above"], slopes["p_below"] = (stats.t.sf(sign * slopes.slope / slopes.variance**0.5, slopes.df) for sign in (1, -1))
+slopes["p_above"], slopes["p_below"] = (
+    stats.t.sf(sign * slopes.slope / slopes.variance**0.5, slopes.df) for sign in (1, -1)
+)
 published = {
     "mnist, mlp": [0.95, 0.85, 0.2, -0.5], "fashion-mnist, mlp": [2.5, -0.1, -1.1, -1.0],
     "mnist, cnn": [2.9, 2.7, 1.9, 0.2], "fashion-mnist, cnn": [1.8, 0.25, -0.9, -1.1],
 }  # fmt: skip
-paper = pd.DataFrame(published, index=pd.Index(CODE, name="n_classes")).melt(ignore_index=False, var_name="group", value_name="slope")
+paper = pd.DataFrame(published, index=pd.Index(CODE, name="n_classes")).melt(
+    ignore_index=False, var_name="group", value_name="slope"
+)
 paper = paper.reset_index().assign(update="paper")
-wide = pd.concat([paper, slopes]).pivot_table(index=["group", "n_classes"], columns="update", values="slope", sort=False)
+wide = pd.concat([paper, slopes]).pivot_table(
+    index=["group", "n_classes"], columns="update", values="slope", sort=False
+)
 wide[["paper", "leak", "corrected"]]
 
 # %% mystnb={"figure": {"caption": "Slope of relative F on ε against the number of classes, one line a data set and network; the menu chooses our slopes under the paper's update (leak), under the corrected one, or the paper's. Bands: 95% t interval over networks.", "name": "fig-attack-slopes"}} tags=["hide-input", "nbval-ignore-output"]
 shown = pd.concat([slopes, paper.assign(code=paper.n_classes.map(CODE), low=paper.slope, high=paper.slope)])
-shown = shown.sort_values(["update", "group", "code"], key=lambda column: column.map({"leak": 0, "corrected": 1, "paper": 2}) if column.name == "update" else column)
+shown = shown.sort_values(
+    ["update", "group", "code"],
+    key=lambda column: column.map({"leak": 0, "corrected": 1, "paper": 2}) if column.name == "update" else column,
+)
 charts.lines(
     shown[["update", "group", "n_classes", "code", "slope", "low", "high"]], "code", "slope", low="low", high="high", color="group",
     color_title="data set, network", choose="update", rule=0, tooltip=("n_classes",),
@@ -312,15 +332,31 @@ def minus(table, left, right):
 h2, claims, source = {}, [], "adversarial.csv"
 for update, (suffix, words) in {"leak": ("", ""), "corrected": ("_corrected", ", corrected update")}.items():
     mine = slopes[slopes["update"] == update]
-    claims.append(claim(
-        f"adversarial.h1{suffix}", f"Adversarial training does not always lower F: conditions with a slope above zero{words}",
-        paper=None, estimate=sure(mine), direction=1, than=0.5, n=len(mine), source=source,
-    ))
+    claims.append(
+        claim(
+            f"adversarial.h1{suffix}",
+            f"Adversarial training does not always lower F: conditions with a slope above zero{words}",
+            paper=None,
+            estimate=sure(mine),
+            direction=1,
+            than=0.5,
+            n=len(mine),
+            source=source,
+        )
+    )
     h2[update] = statistics.trend(mine, "code", "group")
-    claims.append(claim(
-        f"adversarial.h2_slope{suffix}", f"Slope of F on ε falls with the classes, a step of their code{words}", paper=-0.745,
-        error=1.96 * 0.122, estimate=random_effects(h2[update][1]), nonzero=True, n=int(mine.n.sum()), source=source,
-    ))
+    claims.append(
+        claim(
+            f"adversarial.h2_slope{suffix}",
+            f"Slope of F on ε falls with the classes, a step of their code{words}",
+            paper=-0.745,
+            error=1.96 * 0.122,
+            estimate=random_effects(h2[update][1]),
+            nonzero=True,
+            n=int(mine.n.sum()),
+            source=source,
+        )
+    )
     between = minus(mine, "fashion-mnist", "mnist")
     claims.append(claim(
         f"adversarial.fashion_minus_mnist{suffix}", f"Slope of F on ε, Fashion-MNIST minus MNIST{words}", paper=-1.47,
@@ -343,7 +379,13 @@ for update, (groups, pooled) in h2.items():
     forest.append(groups.assign(update=update)[["group", "update", "slope", "low", "high"]])
     mean, low, high = random_effects(pooled)
     forest.append(pd.DataFrame([{"group": "pooled", "update": update, "slope": mean, "low": low, "high": high}]))
-paper_line = {"group": "paper", "update": "leak", "slope": -0.745, "low": -0.745 - 1.96 * 0.122, "high": -0.745 + 1.96 * 0.122}
+paper_line = {
+    "group": "paper",
+    "update": "leak",
+    "slope": -0.745,
+    "low": -0.745 - 1.96 * 0.122,
+    "high": -0.745 + 1.96 * 0.122,
+}
 forest = pd.concat([*forest, pd.DataFrame([paper_line])])
 order = {name: i for i, name in enumerate([*published, "pooled", "paper"])}
 charts.intervals(
@@ -385,14 +427,27 @@ lines.pivot(index="choice", columns="update", values="h2").loc[lines.choice.uniq
 other_saes = sweep.read(f"{committed}/adversarial_readings.csv")
 other_saes = other_saes[other_saes.network == "mlp"]
 one_seed = other_saes[other_saes.n_sae == 1]
-usual_rows = full[(full.network == "mlp") & full.dataset.isin(one_seed.dataset.unique()) & (full["update"].eq("leak") | (full.epsilon == 0))]
+usual_rows = full[
+    (full.network == "mlp")
+    & full.dataset.isin(one_seed.dataset.unique())
+    & (full["update"].eq("leak") | (full.epsilon == 0))
+]
 lines = []
 for reading, rows in [("published", usual_rows), *one_seed.groupby("reading", sort=False)]:
     spoken, lost = adversarial.speaking(rows)
     found = adversarial.slopes(spoken)
     fit = statistics.meta_slope(found.n_classes.map(CODE), found.slope, found.variance)
     of_classes = {f"{n} classes": slope for n, slope in zip(found.n_classes, found.slope, strict=True)}
-    lines.append({"reading": reading, **of_classes, "h2": fit["slope"], "low": fit["low"], "high": fit["high"], "left out": len(lost)})
+    lines.append(
+        {
+            "reading": reading,
+            **of_classes,
+            "h2": fit["slope"],
+            "low": fit["low"],
+            "high": fit["high"],
+            "left out": len(lost),
+        }
+    )
 pd.DataFrame(lines).set_index("reading")
 
 # %% [markdown]
@@ -401,13 +456,20 @@ pd.DataFrame(lines).set_index("reading")
 
 # %%
 by_sae = adversarial.speaking(other_saes[other_saes.n_sae > 1])[0]
-by_sae = by_sae[by_sae.layer != "out"].assign(sae=lambda t: t.groupby([*adversarial.CONDITION, "epsilon", "layer", "inputs"]).cumcount())
+by_sae = by_sae[by_sae.layer != "out"].assign(
+    sae=lambda t: t.groupby([*adversarial.CONDITION, "epsilon", "layer", "inputs"]).cumcount()
+)
 by_layer = by_sae.groupby(["n_classes", "epsilon", "sae", "layer"])[[F, "parameters"]].mean().reset_index()
 zero = by_layer[by_layer.epsilon == 0].groupby(["n_classes", "layer"])[F].mean().rename("zero")
 by_layer = by_layer.join(zero, on=["n_classes", "layer"]).assign(part=lambda t: t[F] / t.zero * t.parameters)
 sums = by_layer.groupby(["n_classes", "epsilon", "sae"])[["part", "parameters"]].sum()
 relative = (sums.part / sums.parameters).unstack("sae")
-spread = relative.std(axis=1, ddof=1).groupby("n_classes").agg(lambda sd: float(np.sqrt((sd**2).mean()))).rename("sd over SAE seeds")
+spread = (
+    relative.std(axis=1, ddof=1)
+    .groupby("n_classes")
+    .agg(lambda sd: float(np.sqrt((sd**2).mean())))
+    .rename("sd over SAE seeds")
+)
 means = relative.mean(axis=1).unstack("epsilon")
 pd.concat([spread, (means.iloc[:, -1] - 1).rename("change of F to the largest radius")], axis=1).round(3)
 

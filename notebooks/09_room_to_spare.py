@@ -168,7 +168,16 @@ large = sweep.run(run, grid(resnet_radii, ["leak"], **resnet), kept("adversarial
 mine, silent = adversarial.speaking(here)
 at_zero = mine[mine.epsilon == 0].groupby("network")["accuracy_0"].mean()
 print(len(here), "rows; clean accuracy at radius 0 above 0.8 in both networks:", bool((at_zero > 0.8).all()))
-print("slopes of", len(adversarial.slopes(mine)), "conditions;", len(again), "rows of other SAEs;", len(large), "rows of ResNet-18, layers", *large.layer.unique())
+print(
+    "slopes of",
+    len(adversarial.slopes(mine)),
+    "conditions;",
+    len(again),
+    "rows of other SAEs;",
+    len(large),
+    "rows of ResNet-18, layers",
+    *large.layer.unique(),
+)
 
 # %% [markdown]
 # That is your machine at quick scale. What follows is drawn from the committed rows of the full scale.
@@ -195,6 +204,7 @@ each["own"] = [row[f"accuracy_{row['epsilon']:g}"] for row in each.to_dict("reco
 learned = each[each.epsilon > 0].groupby(["network", "width", "update", "n_classes"])["above chance"]
 learned.agg(["sum", "count"]).apply(lambda row: f"{row['sum']} of {row['count']}", axis=1).unstack("n_classes")
 
+
 # %% mystnb={"figure": {"caption": "Test accuracy under attack at the radius of training (PGD, 40 steps), one line a width; the menus choose network, classes and update. Mean of the networks, bands their 95% t interval.", "name": "fig-room-robust"}} tags=["hide-input", "nbval-ignore-output"]
 def for_both_updates(table):
     """The networks at radius 0, which serve both updates, under the name of each."""
@@ -205,7 +215,9 @@ def for_both_updates(table):
 def sorted_menus(table, *columns):
     """Rows so that the menus start with the paper's update and the MLP."""
     rank = {"leak": 0, "corrected": 1, "mlp1": 0, "cnn1": 1, "clean": 0, "attacked": 1}
-    return table.sort_values(list(columns), key=lambda column: column.map(lambda value: rank.get(value, value)), kind="stable")
+    return table.sort_values(
+        list(columns), key=lambda column: column.map(lambda value: rank.get(value, value)), kind="stable"
+    )
 
 
 by = ["update", "network", "n_classes", "width", "epsilon"]
@@ -254,13 +266,19 @@ paper = pd.DataFrame(
     for (network, n), values in published.items()
     for width, value in zip(widths[network], values, strict=True)
 )
-wide = pd.concat([paper, slopes]).pivot_table(index=["network", "n_classes", "width"], columns="update", values="slope", sort=False)
+wide = pd.concat([paper, slopes]).pivot_table(
+    index=["network", "n_classes", "width"], columns="update", values="slope", sort=False
+)
 wide[["paper", *(update for update in ("leak", "corrected") if update in wide)]].sort_index()
 
 # %% mystnb={"figure": {"caption": "Slope of relative F on ε against the width, one line a number of classes; the menus choose the network and our slopes under the paper's update (leak), under the corrected one, or the paper's. Bands: 95% t interval over networks.", "name": "fig-room-slopes"}} tags=["hide-input", "nbval-ignore-output"]
 shown = pd.concat([slopes, paper.assign(low=paper.slope, high=paper.slope)])
-shown = shown.assign(classes=shown.n_classes.astype(str), place=shown["update"].map({"leak": 0, "corrected": 1, "paper": 2}))
-shown = shown.sort_values(["place", "network", "n_classes", "width"], ascending=[True, False, True, True], kind="stable")
+shown = shown.assign(
+    classes=shown.n_classes.astype(str), place=shown["update"].map({"leak": 0, "corrected": 1, "paper": 2})
+)
+shown = shown.sort_values(
+    ["place", "network", "n_classes", "width"], ascending=[True, False, True, True], kind="stable"
+)
 charts.lines(
     shown[["update", "network", "classes", "width", "slope", "low", "high"]], "width", "slope", low="low", high="high", color="classes",
     choose=["update", "network"], x_scale="log", rule=0, x_title="width: neurons, or channels", y_title="slope of F on ε",
@@ -299,15 +317,25 @@ leak, corrected = (slopes[slopes["update"] == update] for update in ("leak", "co
 text = "Slope of F on ε rises with ln(width)"
 of_h3("mlp", f"{text}, one-layer MLPs", leak[leak.network == "mlp1"])
 of_h3("cnn", f"{text}, one-layer CNNs", leak[leak.network == "cnn1"])
-ran = " and ".join(name for name, network in {"MLPs": "mlp1", "CNNs": "cnn1"}.items() if (corrected.network == network).any())
+ran = " and ".join(
+    name for name, network in {"MLPs": "mlp1", "CNNs": "cnn1"}.items() if (corrected.network == network).any()
+)
 of_h3("corrected", f"{text}, corrected update, {ran}", corrected)
 of_resnet, _ = adversarial.speaking(sweep.read(f"{committed}/adversarial_resnet.csv"))
 resnet_slopes = adversarial.slopes(of_resnet)
 n_resnet = of_resnet.drop_duplicates([*adversarial.CONDITION, "epsilon", "seed"]).shape[0]
 text = f"ResNet-18, CIFAR-10 (JPEG copy): slope rises with ln(width); run at width {', '.join(map('{:g}'.format, resnet_slopes.width))} only"
-claims.append(claim(
-    "adversarial.resnet_width_slope", text, paper=31.0, error=1.96 * 2.0, estimate=nothing, n=n_resnet, source="adversarial_resnet.csv",
-))
+claims.append(
+    claim(
+        "adversarial.resnet_width_slope",
+        text,
+        paper=31.0,
+        error=1.96 * 2.0,
+        estimate=nothing,
+        n=n_resnet,
+        source="adversarial_resnet.csv",
+    )
+)
 quarter = resnet_slopes[resnet_slopes.width == 0.25].iloc[0]
 reach = stats.t.ppf(0.975, quarter.n - 2) * quarter.variance**0.5
 claims.append(claim(
@@ -329,11 +357,20 @@ for (network, update), part in slopes.groupby(["network", "update"], sort=False)
     groups, pooled = rise(part)
     if pooled:
         named = groups.assign(line=network + ", " + groups.n_classes.astype(str) + " classes", update=update)
-        whole = {"line": f"{network}, pooled", "slope": pooled["mean_re"], "low": pooled["low_re"], "high": pooled["high_re"]}
+        whole = {
+            "line": f"{network}, pooled",
+            "slope": pooled["mean_re"],
+            "low": pooled["low_re"],
+            "high": pooled["high_re"],
+        }
         forest += [named[["line", "update", "slope", "low", "high"]], pd.DataFrame([whole | {"update": update}])]
 of_paper = {"line": "paper", "update": "leak", "slope": 0.22, "low": 0.22 - 1.96 * 0.037, "high": 0.22 + 1.96 * 0.037}
 forest = pd.concat([*forest, pd.DataFrame([of_paper])])
-names = [f"{network}, {words}" for network in ("mlp1", "cnn1") for words in ("2 classes", "3 classes", "5 classes", "10 classes", "pooled")]
+names = [
+    f"{network}, {words}"
+    for network in ("mlp1", "cnn1")
+    for words in ("2 classes", "3 classes", "5 classes", "10 classes", "pooled")
+]
 order = {name: i for i, name in enumerate([*names, "paper"])}
 charts.intervals(
     forest.sort_values("line", key=lambda line: line.map(order), kind="stable"), "slope", "line", low="low", high="high", color="update",
@@ -351,7 +388,11 @@ charts.intervals(
 print("adversarial_resnet.csv:", sweep.made_by(sweep.read(f"{committed}/adversarial_resnet.csv")))
 zero = of_resnet[of_resnet.epsilon == 0].groupby("layer")[F].mean().rename("zero")
 relative = of_resnet.join(zero, on="layer").assign(ratio=lambda t: t[F] / t.zero)
-accuracies = of_resnet.drop_duplicates(["epsilon", "seed"]).groupby("epsilon")[["accuracy_train", "accuracy_0", "accuracy_0.03"]].mean()
+accuracies = (
+    of_resnet.drop_duplicates(["epsilon", "seed"])
+    .groupby("epsilon")[["accuracy_train", "accuracy_0", "accuracy_0.03"]]
+    .mean()
+)
 relative.groupby(["epsilon", "inputs", "layer"]).ratio.mean().unstack("layer").join(accuracies, on="epsilon")
 
 # %% [markdown]
@@ -365,18 +406,22 @@ relative.groupby(["epsilon", "inputs", "layer"]).ratio.mean().unstack("layer").j
 CODE = {2: 1, 3: 2, 5: 3, 10: 4}
 
 
-def estimates(table, x, groups):
-    """The trend of slopes on x in each of `groups` under each choice: slope and its fixed-effect interval."""
-    choices = ["update", "inputs", "layers", "measure", "counted"]
-    lines = []
-    for key, part in table.groupby([groups, *choices], sort=False):
-        wide_enough = part.groupby("line")[x].transform("nunique") >= 3
-        if wide_enough.any():
-            found, pooled = statistics.trend(part[wide_enough], x, "line") if part[wide_enough].line.nunique() > 1 else (None, None)
-            fit = pooled or statistics.meta_slope(part[wide_enough][x], part[wide_enough].slope, part[wide_enough].variance)
-            estimate = fit.get("mean", fit.get("slope"))
-            lines.append(dict(zip([groups, *choices], key, strict=True)) | {"estimate": estimate, "low": fit["low"], "high": fit["high"]})
-    return pd.DataFrame(lines)
+def estimate(part):
+    """Slope of the slopes on x, over its lines if there are several. → (estimate, low, high), fixed effects"""
+    part = part[part.groupby("line").x.transform("nunique") >= 3]
+    if part.line.nunique() > 1:
+        _, pooled = statistics.trend(part, "x", "line")
+        return pooled["mean"], pooled["low"], pooled["high"]
+    if part.empty:
+        return (math.nan,) * 3
+    fit = statistics.meta_slope(part.x, part.slope, part.variance)
+    return fit["slope"], fit["low"], fit["high"]
+
+
+def estimates(table, by):
+    choices = [by, "update", "inputs", "layers", "measure", "counted"]
+    lines = [(*key, *estimate(part)) for key, part in table.groupby(choices, sort=False)]
+    return pd.DataFrame(lines, columns=[*choices, "estimate", "low", "high"]).dropna(ignore_index=True)
 
 
 def with_other_saes(rows, others):
@@ -394,12 +439,14 @@ for_h2 = with_other_saes(task_rows, others[others.network == "mlp"])
 for_h2 = for_h2.assign(x=for_h2.n_classes.map(CODE), group=for_h2.dataset + ", " + for_h2.network, line="all")
 for_h3 = with_other_saes(full, others[others.network == "mlp1"])
 for_h3 = for_h3[for_h3["layers"] == "equal"].assign(x=lambda t: np.log(t.width), line=lambda t: t.n_classes.astype(str))
-h2, h3 = estimates(for_h2, "x", "group"), estimates(for_h3, "x", "network")
+h2, h3 = estimates(for_h2, "group"), estimates(for_h3, "network")
 h3 = h3.drop(columns="layers")  # one hidden layer
 for name, table in {"H2": h2, "H3": h3}.items():
     side = np.sign(table.estimate) == (-1 if name == "H2" else 1)
     sure = (table.high < 0) if name == "H2" else (table.low > 0)
-    print(f"{name}: {len(table)} combinations, {side.mean():.0%} on the paper's side of zero, {sure.mean():.0%} surely so")
+    print(
+        f"{name}: {len(table)} combinations, {side.mean():.0%} on the paper's side of zero, {sure.mean():.0%} surely so"
+    )
 
 # %% mystnb={"figure": {"caption": "H2 under every combination of choices, in order of size, with fixed-effect 95% intervals; below, the choices behind each. The legend picks a measure.", "name": "fig-room-multiverse-h2"}} tags=["hide-input", "nbval-ignore-output"]
 style = {"low": "low", "high": "high", "color": "measure"}

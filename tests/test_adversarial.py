@@ -256,3 +256,39 @@ def test_what_cannot_be_a_slope_is_named():
     table.loc[3, "effective_features"] = np.nan
     with pytest.raises(ValueError, match="effective_features holds 1 NaN"):
         adversarial.slopes(table)
+
+
+def test_a_network_with_a_silent_layer_is_left_out_and_named():
+    table = planted()
+    silent = (table.epsilon == 0.3) & (table.seed == 2) & (table["update"] == "leak") & (table.layer == "fc2")
+    table.loc[silent, "effective_features"] = np.nan
+    logits = table[table.layer == "fc1"].assign(layer="out", effective_features=np.nan)
+    spoken, lost = adversarial.speaking(pd.concat([table, logits]))
+    assert lost[["update", "epsilon", "seed"]].to_numpy().tolist() == [["leak", 0.3, 2]]
+    assert len(spoken) == len(table) + len(logits) - 6
+    assert adversarial.slopes(spoken).set_index("update").n.to_dict() == {"corrected": 12, "leak": 11}
+
+
+def test_a_network_is_above_chance_at_its_own_radius():
+    rows = pd.DataFrame({"n_classes": [2, 2, 10, 10], "epsilon": [0.0, 0.3, 0.3, 0.1]})
+    rows["accuracy_0"], rows["accuracy_0.1"], rows["accuracy_0.3"] = 0.99, 0.25, [0.1, 0.59, 0.15, 0.9]
+    assert adversarial.above_chance(rows).tolist() == [True, False, False, True]
+    assert adversarial.above_chance(rows, margin=0.05).tolist() == [True, True, False, True]
+
+
+def test_every_choice_has_its_slopes():
+    """Planted so that each choice moves the slope in a known way."""
+    table = planted(clean=(1.0, 1.0), attacked=(3.0, 3.0))
+    table["effective_rank"] = 5.0
+    for radius in ("0", "0.1", "0.2", "0.3"):
+        table[f"accuracy_{radius}"] = 0.9
+    table.loc[table["update"] == "leak", "accuracy_0.3"] = table.loc[table["update"] == "leak", "accuracy_0.2"] = 0.5
+    found = adversarial.slopes_by_choice(table, {"F": "effective_features", "rank": "effective_rank"})
+    choices = ["measure", "counted", "inputs", "layers", "update"]
+    slope = found.set_index(choices).slope
+    assert len(found) == 2 * 3 * 2 * (2 + 1)  # the leak has one radius above chance, which is no condition
+    assert slope["F", "all", "clean", "equal", "corrected"] == pytest.approx(1)
+    assert slope["F", "above chance", "attacked", "parameters", "corrected"] == pytest.approx(3)
+    assert slope["F", "all", "both", "parameters", "leak"] == pytest.approx(-2)
+    assert slope.xs("rank", level="measure").abs().max() < 1e-9
+    assert ("above chance", "leak") not in set(zip(found.counted, found["update"], strict=True))

@@ -49,6 +49,12 @@ BUILT = {
     "lines of a menu": lambda: charts.lines(
         TABLE, "x", "y", low="low", high="high", color="who", choose="frame", rule={"a bound": 3}, **WORDS
     ),
+    "lines of two menus": lambda: charts.lines(
+        TABLE, "x", "y", color="who", dash="frame", choose=["frame", "who"], **WORDS
+    ),
+    "specification curve": lambda: charts.specification_curve(
+        TABLE, "y", low="low", high="high", choices=["who", "frame"], color="who", marks={"paper": 3}, **WORDS
+    ),
     "lines with crosses": lambda: charts.lines(
         TABLE.assign(failed=[True, False, False] * 2),
         "x",
@@ -116,6 +122,27 @@ def test_a_menu_shows_one_value_at_a_time_and_rules_carry_their_labels(theme):
     labels = [layer for layer in spec["layer"] if layer["mark"]["type"] == "text"]
     assert all(label["data"]["values"] == [{"v": 3, "label": "a bound"}] for label in labels)
     assert labels[-1] is spec["layer"][-1]  # over the lines
+
+
+def test_two_menus_hold_for_every_layer(theme):
+    spec = BUILT["lines of two menus"]().to_dict()
+    menus = {p["name"]: p["bind"]["options"] for p in spec["params"] if p["name"].startswith("shown")}
+    assert menus == {"shown": [0, 1], "shown1": ["a", "b"]}
+    filters = [{t["filter"] for t in layer["transform"]} for layer in spec["layer"]]
+    assert filters == [{"datum['frame'] == shown", "datum['who'] == shown1"}] * len(spec["layer"])
+    assert spec["layer"][-1]["encoding"]["strokeDash"]["field"] == "frame"
+
+
+def test_a_specification_curve_is_in_order_and_names_every_choice(theme):
+    spec = BUILT["specification curve"]().to_dict()
+    above, below = spec["vconcat"]
+    held = spec["datasets"][above["layer"][2]["data"]["name"]]
+    assert [row["y"] for row in sorted(held, key=lambda row: row["place"])] == sorted(TABLE.y)
+    ticks = spec["datasets"][below["data"]["name"]]
+    assert len(ticks) == 2 * len(TABLE)
+    options = {(row["place"], row["option"]) for row in ticks}
+    for row in held:
+        assert {(row["place"], f"who: {row['who']}"), (row["place"], f"frame: {row['frame']}")} <= options
 
 
 def test_streams_show_what_the_menu_picks_and_what_belongs_to_all(theme):

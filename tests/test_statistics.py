@@ -271,6 +271,43 @@ def test_differences_between_estimates_widen_a_meta_regression():
     assert (exact["slope"], exact["slope_re"], exact["tau2"]) == (pytest.approx(2), pytest.approx(2), 0)
 
 
+def test_a_trend_is_that_of_each_group_and_of_all():
+    """Against statsmodels' weighted regressions, group by group, and its pooling of their slopes."""
+    import statsmodels.api as sm
+    from statsmodels.stats.meta_analysis import combine_effects
+
+    rng = np.random.default_rng(3)
+    rows = pd.DataFrame({"group": np.repeat(["a", "b", "c"], 4), "x": np.tile([1.0, 2, 3, 4], 3)})
+    rows["variance"] = rng.uniform(0.05, 0.5, 12)
+    rows["slope"] = rows.group.map({"a": 1.0, "b": 3.0, "c": -2.0}) - 0.7 * rows.x + rng.normal(0, rows.variance**0.5)
+    groups, pooled = statistics.trend(rows, "x", "group")
+    fits = [
+        sm.WLS(part.slope, sm.add_constant(part.x), weights=1 / part.variance).fit(cov_type="fixed scale")
+        for _, part in rows.groupby("group")
+    ]
+    assert groups.slope.tolist() == pytest.approx([fit.params["x"] for fit in fits])
+    assert groups.variance.tolist() == pytest.approx([fit.bse["x"] ** 2 for fit in fits])
+    with np.errstate(invalid="ignore"):
+        combined = combine_effects(groups.slope.to_numpy(), groups.variance.to_numpy(), method_re="dl")
+    assert (pooled["mean"], pooled["q"]) == (pytest.approx(combined.mean_effect_fe), pytest.approx(combined.q))
+    with pytest.raises(ValueError, match="expected at least 3 effects"):
+        statistics.trend(rows[rows.x < 3], "x", ["group"])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-1.0, -0.5, "agrees"),
+        (-1.0, 0.1, "open"),
+        (-0.3, -0.1, "differs"),
+        (-0.3, 0.1, "differs"),
+        (0.2, 0.4, "differs"),
+    ],
+)
+def test_a_value_of_something_needs_more_than_an_interval_that_meets_it(low, high, expected):
+    assert statistics.verdict(-0.75, low, high, error=0.2, nonzero=True) == expected
+
+
 def test_variances_must_be_positive():
     with pytest.raises(ValueError, match="a variance must be above 0, got 0"):
         statistics.pool([1, 2], [0, 1])
