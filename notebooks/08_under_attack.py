@@ -308,7 +308,7 @@ charts.lines(
 #
 # The rules stand in `notebooks/full/08_under_attack.yaml`. H1: conditions whose slope lies above zero, or below, by Holm's test over
 # all conditions of an update. H2: in each data set and network the slopes on the code of the classes by inverse variances, the four pooled
-# with random effects. A number agrees if our interval meets the paper's and excludes zero, differs if it misses it, and is open
+# with random effects {cite:p}`dersimonian1986meta`. A number agrees if our interval meets the paper's and excludes zero, differs if it misses it, and is open
 # if it meets it and holds zero.
 
 

@@ -381,7 +381,7 @@ charts.intervals(
 # %% [markdown]
 # ## ResNet-18
 #
-# The path of the paper's largest networks, run for real at the width that two cores can train: F of the last ReLU of each stage, over F at ε = 0. The
+# The path of the paper's largest networks {cite:p}`he2016deep`, run for real at the width that two cores can train: F of the last ReLU of each stage, over F at ε = 0. The
 # images are CIFAR-10's re-encoded as JPEG, not the original pixels, and these networks are barely trained, as their accuracy says.
 
 # %%
@@ -398,7 +398,8 @@ relative.groupby(["epsilon", "inputs", "layer"]).ratio.mean().unstack("layer").j
 # %% [markdown]
 # ## Every choice at once
 #
-# Which update, which inputs, how layers are weighed, what is measured, which networks count: each combined with each. Above H2, in each data set and
+# Which update, which inputs, how layers are weighed, what is measured, which networks count: each combined with each
+# {cite:p}`simonsohn2020specification`. Above H2, in each data set and
 # network by itself; below H3, in each network.
 
 
