@@ -1,5 +1,10 @@
 """Adversarial training read: tasks, the paper's schedule, rows that are what they say."""
 
+import os
+import signal
+import threading
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -194,6 +199,44 @@ def test_unseen_images_can_be_read():
     assert seen["effective_features"] != unseen["effective_features"]
 
 
+def test_a_grid_on_a_cluster_that_loses_a_worker_has_every_run_once(tmp_path):
+    """One of two workers is killed while it trains; the scheduler gives its run to the other."""
+    distributed = pytest.importorskip("distributed")
+    small = {
+        **RUN,
+        "width": 2,
+        "n_sae": 1,
+        "readings": "TopK",
+        "per_class": 20,
+        "epochs": 2,
+        "n_images": 40,
+        "n_rows": 40,
+    }
+    runs = sweep.expand(**{**small, "epsilon": [0.0, 0.1, 0.2], "seed": [1, 2]})
+    path = tmp_path / "rows.csv"
+
+    def kill_one(cluster):
+        with distributed.Client(cluster.scheduler_address) as client:
+            processes = client.run(os.getpid)
+            until = time.monotonic() + 120
+            while not ((path.exists() and "1/" in path.read_text()) or time.monotonic() > until):
+                time.sleep(0.02)
+            busy = [address for address, tasks in client.processing().items() if tasks]
+            os.kill(processes[busy[0]], signal.SIGKILL)
+            killed.append(processes[busy[0]])
+
+    killed = []
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        killer = threading.Thread(target=kill_one, args=(cluster,))
+        killer.start()
+        table = sweep.run(adversarial.attack_run, runs, path, cluster=cluster.scheduler_address)
+        killer.join()
+    assert len(killed) == 1
+    first = table[table.row.str.startswith("1/")]
+    assert sorted(zip(first.epsilon, first.seed, strict=True)) == sorted((r["epsilon"], r["seed"]) for r in runs)
+    assert len(table) == sum(2 if r["epsilon"] == 0 else 4 for r in runs)
+
+
 def planted(clean=(2.0, -1.0), attacked=(2.0, -1.0), noise=0.0, shared=0.0, seed=0):
     """Two layers of 100 and 300 parameters whose F is base · (1 + slope · ε); three networks a radius, both updates.
 
@@ -227,14 +270,18 @@ def test_planted_slopes_are_found():
     assert by_input == pytest.approx({"clean": 1, "attacked": 3, "both": 2})
 
 
-@pytest.mark.parametrize("inputs", ["clean", "both"])
-def test_the_variance_of_a_slope_is_that_of_its_estimate(inputs):
-    """What a network shares over its layers and inputs counts once."""
-    estimates = [
-        adversarial.slopes(planted(noise=0.02, shared=0.05, seed=seed), inputs=inputs).iloc[0] for seed in range(80)
-    ]
-    estimates = pd.DataFrame(estimates)
-    assert estimates.slope.astype(float).var() == pytest.approx(estimates.variance.astype(float).mean(), rel=0.4)
+@pytest.mark.parametrize(("inputs", "slope"), [("clean", 0.5), ("both", 0.5), ("both", 2.5)])
+def test_the_variance_of_a_slope_is_that_of_its_estimate(inputs, slope):
+    """What a network shares over its layers and inputs counts once, and the mean at radius 0 is uncertain too.
+
+    The leak's slope is the negative, where that makes the estimate more certain.
+    """
+    estimates = pd.concat(
+        adversarial.slopes(planted((slope, slope), (slope, slope), 0.02, 0.05, seed), inputs=inputs)
+        for seed in range(150)
+    )
+    for _, found in estimates.groupby("update"):
+        assert found.slope.var() == pytest.approx(found.variance.mean(), rel=0.3)
 
 
 def test_logits_count_only_where_asked():

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from scipy import stats
 
 from superpos import data, networks, robustness, sae, training
 from superpos.activations import read_activations, shuffle_columns
@@ -298,7 +297,7 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
     is averaged over SAE seeds and kinds of input, taken relative to the layer's mean at radius 0, and averaged over layers by
     their `parameters` (Bereska 2025, appendix) or "equal"ly; those numbers, one a network, are regressed on the radius. inputs:
     "clean", "attacked", or "both", as the paper pools them; radius 0 has clean rows, which stand for both. logits: count the
-    layer "out" too. variance: that of the regression; n: networks.
+    layer "out" too. variance: of the slope, that of the mean at radius 0 in it; n: networks.
     Raises ValueError for another choice, rows of several protocols in a condition, a condition without radius 0, and NaN.
     """
     kinds = {"both": list(INPUTS), "clean": ["clean"], "attacked": ["attacked"]}
@@ -321,19 +320,30 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
         if same.empty:
             raise ValueError(f"condition {key} has no network at radius 0, which a slope is relative to")
         networks_of = pd.concat([same, attacked[attacked.inputs.isin(kinds[inputs])]])
-        values = _per_network(networks_of, column, layers)
-        fit = stats.linregress(values.index.get_level_values("epsilon"), values)
-        line = {"slope": fit.slope, "variance": fit.stderr**2, "n": len(values)}
+        by_layer = networks_of.groupby(["epsilon", "seed", "layer"])[column].mean().unstack("layer")
+        weights = networks_of.groupby("layer").parameters.first().astype(float)
+        weights = weights if layers == "parameters" else weights * 0 + 1
+        line = _relative_slope(by_layer, (weights / weights.sum()).to_numpy())
         lines.append(dict(zip(CONDITION, key, strict=True)) | line)
     return pd.DataFrame(lines)
 
 
-def _per_network(rows, column, layers):
-    """A column relative to its mean at radius 0, averaged over the layers of each network. → Series by (epsilon, seed)"""
-    by_layer = rows.groupby(["epsilon", "seed", "layer"])[column].mean().unstack("layer")
-    relative = by_layer / by_layer.xs(0.0, level="epsilon").mean()
-    weights = rows.groupby("layer").parameters.first() if layers == "parameters" else pd.Series(1.0, relative.columns)
-    return (relative * weights).sum(axis=1) / weights.sum()
+def _relative_slope(by_layer, weights):
+    """Slope on the radius of the layers' mean relative to radius 0, and its variance. → dict slope, variance, n
+
+    by_layer: a row a network, indexed by epsilon and seed. The mean at radius 0 is data too: by the delta method a network with
+    residuals e moves the slope by Σ w (k − s·z) e over layers: w their weights, k the network's weight in a regression, s the
+    layer's slope, and z one over the number of networks at radius 0 for these, else 0. e has one covariance, of n − 2.
+    """
+    radii = by_layer.index.get_level_values("epsilon").to_numpy()
+    at_zero = (radii == 0) / (radii == 0).sum()
+    relative = by_layer.to_numpy() / (at_zero @ by_layer.to_numpy())
+    k = (radii - radii.mean()) / ((radii - radii.mean()) ** 2).sum()
+    s = k @ relative
+    residuals = relative - relative.mean(0) - np.outer(radii - radii.mean(), s)
+    covariance = residuals.T @ residuals / (len(radii) - 2)
+    moves = weights * (k[:, None] - np.outer(at_zero, s))
+    return {"slope": s @ weights, "variance": np.einsum("il,lm,im->", moves, covariance, moves), "n": len(radii)}
 
 
 def speaking(table):
