@@ -198,7 +198,7 @@ print(f"networks with a layer that says nothing: {len(silent)}")
 # Networks above chance under attack at their own radius, of all with a radius above 0:
 
 # %%
-each = full.drop_duplicates([*adversarial.CONDITION, "epsilon", "seed"]).copy()
+each = every.drop_duplicates([*adversarial.CONDITION, "epsilon", "seed"]).copy()
 each["above chance"] = adversarial.above_chance(each)
 each["own"] = [row[f"accuracy_{row['epsilon']:g}"] for row in each.to_dict("records")]
 learned = each[each.epsilon > 0].groupby(["network", "width", "update", "n_classes"])["above chance"]
@@ -269,6 +269,12 @@ paper = pd.DataFrame(
 wide = pd.concat([paper, slopes]).pivot_table(
     index=["network", "n_classes", "width"], columns="update", values="slope", sort=False
 )
+other = slopes[slopes.n != 12]
+print(
+    "conditions of other than 12 networks:",
+    *(f"{c.network}({c.width}), {c.n_classes} classes, {c.n}" for c in other.itertuples()),
+    sep=" · ",
+)
 wide[["paper", *(update for update in ("leak", "corrected") if update in wide)]].sort_index()
 
 # %% mystnb={"figure": {"caption": "Slope of relative F on ε against the width, one line a number of classes; the menus choose the network and our slopes under the paper's update (leak), under the corrected one, or the paper's. Bands: 95% t interval over networks.", "name": "fig-room-slopes"}} tags=["hide-input", "nbval-ignore-output"]
@@ -291,87 +297,89 @@ charts.lines(
 #
 # The rules stand in `notebooks/full/09_room_to_spare.yaml`. For each number of classes the slopes on ln(width) by inverse variances, pooled with
 # random effects. A number agrees if our interval meets the paper's and excludes zero, differs if it misses it, and is open if it meets it and
-# holds zero.
+# holds zero, or where fewer than two groups of three widths were run. The paper does not name the base of its logarithm; e is what its slopes in
+# its figure, on ln(width), are compared with below.
 
 # %%
-source, nothing, trends, claims = "adversarial.csv", (math.nan,) * 3, {}, []
-
-
-def rise(table):
-    """β of H3 in each network and number of classes that has three widths, and pooled. → (DataFrame, dict or None)"""
-    groups = table.groupby(["network", "n_classes"])
-    table = table[groups.width.transform("nunique") >= 3]
-    return statistics.trend(table, "log_width", ["network", "n_classes"]) if len(table) else (None, None)
+claims, trends, nothing = [], {}, (math.nan,) * 3
 
 
 def of_h3(name, text, table):
-    _, pooled = trends[name] = rise(table)
+    groups, pooled = trends[name] = statistics.trend(table, "log_width", ["network", "n_classes"])
+    used = table.merge(groups[["network", "n_classes"]])
+    ran = "; ".join(
+        f"{network} {', '.join(map(str, sorted(part.width.unique())))}"
+        for network, part in used.groupby("network", sort=False)
+    )
     estimate = (pooled["mean_re"], pooled["low_re"], pooled["high_re"]) if pooled else nothing
-    claims.append(claim(
-        f"adversarial.h3_slope_{name}", text, paper=0.220, error=1.96 * 0.037, estimate=estimate, nonzero=True, n=int(table.n.sum()),
-        source=source,
-    ))  # fmt: skip
+    about = {
+        "paper": 0.220,
+        "error": 1.96 * 0.037,
+        "nonzero": True,
+        "n": int(used.n.sum()),
+        "source": "adversarial.csv",
+    }
+    claims.append(
+        claim(
+            f"adversarial.h3_slope_{name}",
+            f"Slope of F on ε rises with ln(width){text}: {ran or 'not run'}",
+            estimate=estimate,
+            **about,
+        )
+    )
 
 
 leak, corrected = (slopes[slopes["update"] == update] for update in ("leak", "corrected"))
-text = "Slope of F on ε rises with ln(width)"
-of_h3("mlp", f"{text}, one-layer MLPs", leak[leak.network == "mlp1"])
-of_h3("cnn", f"{text}, one-layer CNNs", leak[leak.network == "cnn1"])
-ran = " and ".join(
-    name for name, network in {"MLPs": "mlp1", "CNNs": "cnn1"}.items() if (corrected.network == network).any()
-)
-of_h3("corrected", f"{text}, corrected update, {ran}", corrected)
+of_h3("mlp", "", leak[leak.network == "mlp1"])
+of_h3("cnn", "", leak[leak.network == "cnn1"])
+of_h3("corrected", ", corrected update", corrected)
 of_resnet, _ = adversarial.speaking(sweep.read(f"{committed}/adversarial_resnet.csv"))
 resnet_slopes = adversarial.slopes(of_resnet)
-n_resnet = of_resnet.drop_duplicates([*adversarial.CONDITION, "epsilon", "seed"]).shape[0]
-text = f"ResNet-18, CIFAR-10 (JPEG copy): slope rises with ln(width); run at width {', '.join(map('{:g}'.format, resnet_slopes.width))} only"
-claims.append(
-    claim(
-        "adversarial.resnet_width_slope",
-        text,
-        paper=31.0,
-        error=1.96 * 2.0,
-        estimate=nothing,
-        n=n_resnet,
-        source="adversarial_resnet.csv",
-    )
-)
+n_resnet, words = int(resnet_slopes.n.sum()), ", ".join(map("{:g}".format, resnet_slopes.width))
+about = {"n": n_resnet, "source": "adversarial_resnet.csv"}
+text = f"ResNet-18, CIFAR-10 (JPEG copy): slope of F on ε rises with ln(width); run at width {words} only"
+claims.append(claim("adversarial.resnet_width_slope", text, paper=31.0, error=1.96 * 2.0, estimate=nothing, **about))
 quarter = resnet_slopes[resnet_slopes.width == 0.25].iloc[0]
 reach = stats.t.ppf(0.975, quarter.n - 2) * quarter.variance**0.5
-claims.append(claim(
-    "adversarial.resnet_quarter", "ResNet-18, CIFAR-10 (JPEG copy): slope of F on ε at a quarter of the width", paper=-1.6, error=1.0,
-    estimate=(quarter.slope, quarter.slope - reach, quarter.slope + reach), nonzero=True, n=n_resnet, source="adversarial_resnet.csv",
-))  # fmt: skip
+estimate = (quarter.slope, quarter.slope - reach, quarter.slope + reach)
+text = "ResNet-18, CIFAR-10 (JPEG copy): slope of F on ε at a quarter of the width"
+claims.append(
+    claim("adversarial.resnet_quarter", text, paper=-1.6, error=1.0, nonzero=True, estimate=estimate, **about)
+)
+for (network, n), part in paper.groupby(["network", "n_classes"], sort=False):
+    beta = np.polyfit(np.log(part.width.astype(float)), part.slope.astype(float), 1)[0]
+    print(f"read off the paper's figure: {network}, {n} classes, {beta:.2f} a unit of ln(width)")
 record(claims, verdicts or None)[["id", "paper", "ours", "low", "high", "n", "verdict"]]
 
 # %% [markdown]
-# How much the numbers of classes differ: Cochran's Q, the share $I^2$ of the spread that is between them, the fixed-effect mean beside that of random effects.
+# How much the groups differ: Cochran's Q, the share $I^2$ of the spread that is between them, the fixed-effect mean beside that of random effects.
 
 # %%
 table = pd.DataFrame({name: pooled for name, (_, pooled) in trends.items() if pooled}).T
 table[["mean", "low", "high", "mean_re", "low_re", "high_re", "q", "p", "i2", "n"]]
 
-# %% mystnb={"figure": {"caption": "H3 for each number of classes, and pooled with random effects, under both updates: change of the slope with a unit of ln(width), and its 95% interval. Dashed: no change. The paper's is 0.220 ± 0.037.", "name": "fig-room-h3"}} tags=["hide-input", "nbval-ignore-output"]
-forest = []
-for (network, update), part in slopes.groupby(["network", "update"], sort=False):
-    groups, pooled = rise(part)
-    if pooled:
-        named = groups.assign(line=network + ", " + groups.n_classes.astype(str) + " classes", update=update)
-        whole = {
-            "line": f"{network}, pooled",
-            "slope": pooled["mean_re"],
-            "low": pooled["low_re"],
-            "high": pooled["high_re"],
-        }
-        forest += [named[["line", "update", "slope", "low", "high"]], pd.DataFrame([whole | {"update": update}])]
-of_paper = {"line": "paper", "update": "leak", "slope": 0.22, "low": 0.22 - 1.96 * 0.037, "high": 0.22 + 1.96 * 0.037}
-forest = pd.concat([*forest, pd.DataFrame([of_paper])])
-names = [
-    f"{network}, {words}"
-    for network in ("mlp1", "cnn1")
-    for words in ("2 classes", "3 classes", "5 classes", "10 classes", "pooled")
-]
-order = {name: i for i, name in enumerate([*names, "paper"])}
+# %% [markdown]
+# Each group by itself, with the test (`q_p`) of whether its slopes lie on a line in ln(width) at all:
+
+# %%
+lines = slopes.assign(line=slopes.network + ", " + slopes.n_classes.astype(str) + " classes")
+lines, _ = statistics.trend(lines, "log_width", ["network", "line", "update"])
+lines[["line", "update", "slope", "low", "high", "q", "q_p", "n"]]
+
+# %% mystnb={"figure": {"caption": "H3 for each number of classes (fixed effects), and pooled with random effects, under both updates: change of the slope with a unit of ln(width), and 95% intervals. Dashed: no change. The paper's: 0.220 and 1.96 of its standard errors, 0.037.", "name": "fig-room-h3"}} tags=["hide-input", "nbval-ignore-output"]
+pooled = []
+for (network, update), part in lines.groupby(["network", "update"], sort=False):
+    if len(part) > 1:
+        of_all = statistics.pool(part.slope, part.variance)
+        pooled.append((f"{network}, pooled", update, of_all["mean_re"], of_all["low_re"], of_all["high_re"]))
+pooled.append(("paper", "leak", 0.22, 0.22 - 1.96 * 0.037, 0.22 + 1.96 * 0.037))
+names = ["line", "update", "slope", "low", "high"]
+forest = pd.concat([lines[names], pd.DataFrame(pooled, columns=names)])
+parts = ("2 classes", "3 classes", "5 classes", "10 classes", "pooled")
+order = {
+    name: i
+    for i, name in enumerate([*(f"{network}, {words}" for network in ("mlp1", "cnn1") for words in parts), "paper"])
+}
 charts.intervals(
     forest.sort_values("line", key=lambda line: line.map(order), kind="stable"), "slope", "line", low="low", high="high", color="update",
     rule=0, x_title="change of the slope with a unit of ln(width)", title="Does room raise the slope?", height=420,
@@ -382,12 +390,12 @@ charts.intervals(
 # ## ResNet-18
 #
 # The path of the paper's largest networks {cite:p}`he2016deep`, run for real at the width that two cores can train: F of the last ReLU of each stage, over F at ε = 0. The
-# images are CIFAR-10's re-encoded as JPEG, not the original pixels, and these networks are barely trained, as their accuracy says.
+# images are CIFAR-10's re-encoded as JPEG, not the original pixels, and these networks are barely trained, as their accuracy beside says.
 
 # %%
 print("adversarial_resnet.csv:", sweep.made_by(sweep.read(f"{committed}/adversarial_resnet.csv")))
 zero = of_resnet[of_resnet.epsilon == 0].groupby("layer")[F].mean().rename("zero")
-relative = of_resnet.join(zero, on="layer").assign(ratio=lambda t: t[F] / t.zero)
+relative = of_resnet[of_resnet.layer != "out"].join(zero, on="layer").assign(ratio=lambda t: t[F] / t.zero)
 accuracies = (
     of_resnet.drop_duplicates(["epsilon", "seed"])
     .groupby("epsilon")[["accuracy_train", "accuracy_0", "accuracy_0.03"]]
@@ -398,9 +406,9 @@ relative.groupby(["epsilon", "inputs", "layer"]).ratio.mean().unstack("layer").j
 # %% [markdown]
 # ## Every choice at once
 #
-# Which update, which inputs, how layers are weighed, what is measured, which networks count: each combined with each
-# {cite:p}`simonsohn2020specification`. Above H2, in each data set and
-# network by itself; below H3, in each network.
+# Which update, which inputs, how layers are weighed, what is measured, which networks count: each combined with each, where three classes or widths
+# are left {cite:p}`simonsohn2020specification`. First H2, in each data set and network by itself; then H3, in each network. If the effective rank,
+# which has no SAE, does what F does, then that is not about features in superposition.
 
 
 # %%
@@ -408,21 +416,20 @@ CODE = {2: 1, 3: 2, 5: 3, 10: 4}
 
 
 def estimate(part):
-    """Slope of the slopes on x, over its lines if there are several. → (estimate, low, high), fixed effects"""
-    part = part[part.groupby("line").x.transform("nunique") >= 3]
-    if part.line.nunique() > 1:
-        _, pooled = statistics.trend(part, "x", "line")
-        return pooled["mean"], pooled["low"], pooled["high"]
-    if part.empty:
-        return (math.nan,) * 3
+    """Slope of the slopes on x, pooled over lines if there are several, with random effects. → (estimate, low, high, conditions)"""
+    groups, pooled = statistics.trend(part, "x", "line")
+    if pooled:
+        return pooled["mean_re"], pooled["low_re"], pooled["high_re"], groups.n.sum()
+    if groups.empty:
+        return *nothing, 0
     fit = statistics.meta_slope(part.x, part.slope, part.variance)
-    return fit["slope"], fit["low"], fit["high"]
+    return fit["slope_re"], fit["low_re"], fit["high_re"], len(part)
 
 
-def estimates(table, by):
-    choices = [by, "update", "inputs", "layers", "measure", "counted"]
+def estimates(table, *by):
+    choices = [*by, "update", "inputs", "measure", "counted"]
     lines = [(*key, *estimate(part)) for key, part in table.groupby(choices, sort=False)]
-    return pd.DataFrame(lines, columns=[*choices, "estimate", "low", "high"]).dropna(ignore_index=True)
+    return pd.DataFrame(lines, columns=[*choices, "estimate", "low", "high", "conditions"]).dropna(ignore_index=True)
 
 
 def with_other_saes(rows, others):
@@ -440,16 +447,18 @@ for_h2 = with_other_saes(task_rows, others[others.network == "mlp"])
 for_h2 = for_h2.assign(x=for_h2.n_classes.map(CODE), group=for_h2.dataset + ", " + for_h2.network, line="all")
 for_h3 = with_other_saes(full, others[others.network == "mlp1"])
 for_h3 = for_h3[for_h3["layers"] == "equal"].assign(x=lambda t: np.log(t.width), line=lambda t: t.n_classes.astype(str))
-h2, h3 = estimates(for_h2, "group"), estimates(for_h3, "network")
-h3 = h3.drop(columns="layers")  # one hidden layer
-for name, table in {"H2": h2, "H3": h3}.items():
-    side = np.sign(table.estimate) == (-1 if name == "H2" else 1)
-    sure = (table.high < 0) if name == "H2" else (table.low > 0)
-    print(
-        f"{name}: {len(table)} combinations, {side.mean():.0%} on the paper's side of zero, {sure.mean():.0%} surely so"
-    )
+h2, h3 = estimates(for_h2, "group", "layers"), estimates(for_h3, "network")  # one hidden layer there
+both = pd.concat({"H2": h2, "H3": h3}, names=["claim"]).reset_index("claim")
+sign = both.claim.map({"H2": -1, "H3": 1})
+both["right side"], both["surely"] = both.estimate * sign > 0, np.minimum(both.low * sign, both.high * sign) > 0
+shares = both.groupby(["claim", "measure", "update"], sort=False)
+shares[["right side", "surely"]].mean().join(shares.agg(combinations=("estimate", "size"), mean=("estimate", "mean")))
 
-# %% mystnb={"figure": {"caption": "H2 under every combination of choices, in order of size, with fixed-effect 95% intervals; below, the choices behind each. The legend picks a measure.", "name": "fig-room-multiverse-h2"}} tags=["hide-input", "nbval-ignore-output"]
+# %% [markdown]
+# *Right side*: the share of combinations whose estimate lies on the paper's side of zero; *surely*: whose interval does. H2's intervals are of four
+# conditions each, H3's of four numbers of classes, both with random effects.
+
+# %% mystnb={"figure": {"caption": "H2 under every combination of choices, in order of size, with 95% intervals of random effects; below, the choices behind each. The legend picks a measure.", "name": "fig-room-multiverse-h2"}} tags=["hide-input", "nbval-ignore-output"]
 style = {"low": "low", "high": "high", "color": "measure"}
 charts.specification_curve(
     h2, "estimate", **style, choices=["group", "update", "inputs", "layers", "measure", "counted"], marks={"paper": -0.745},
@@ -457,19 +466,12 @@ charts.specification_curve(
     description="Estimates of H2 under every combination of choices in order of size, with the choices marked below.",
 )  # fmt: skip
 
-# %% mystnb={"figure": {"caption": "H3 under every combination of choices, in order of size, with fixed-effect 95% intervals; below, the choices behind each. The legend picks a measure.", "name": "fig-room-multiverse-h3"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "H3 under every combination of choices, in order of size, with 95% intervals of random effects; below, the choices behind each. The legend picks a measure.", "name": "fig-room-multiverse-h3"}} tags=["hide-input", "nbval-ignore-output"]
 charts.specification_curve(
     h3, "estimate", **style, choices=["network", "update", "inputs", "measure", "counted"], marks={"paper": 0.22},
     estimate_title="change of slope, a unit of ln(width)", title="H3 under every choice",
     description="Estimates of H3 under every combination of choices in order of size, with the choices marked below.",
 )  # fmt: skip
-
-# %% [markdown]
-# Means over the combinations, by measure and update:
-
-# %%
-both = pd.concat({"H2": h2, "H3": h3}, names=["claim"]).reset_index("claim")
-both.groupby(["claim", "measure", "update"], sort=False).estimate.agg(["mean", "min", "max", "count"]).unstack("update")
 
 # %% [markdown]
 # ## Where it breaks
@@ -482,8 +484,9 @@ edges.groupby(["network", "width", "epsilon", "inputs"])[["psi", "fvu", "l0", "d
 
 # %% [markdown]
 # - **A wide network is also a better trained one**, at one number of epochs. Width and how far training went are not told apart here.
-# - **λ in the mean unit weighs less the more codes there are**, and a wider layer has more: the same λ is another pressure at another width.
-# - **ResNet-18 was run at a quarter of its width**, for a few epochs on a sixth of a percent of the paper's updates; the claim on its widths stays open.
+# - **λ weighs an absolute value against a squared one**: a layer of a larger scale feels less pressure, and width and attacks both change scales.
+# - **ResNet-18 was run at a quarter of its width** for the few updates that two cores can do, and the claim on its widths stays open.
+# - **The two updates share their networks at ε = 0**, and all conditions start from the same three seeds.
 #
 # ## Exercises
 #

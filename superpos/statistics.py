@@ -171,18 +171,20 @@ def meta_slope(x, effects, variances):
 
 
 def trend(table, x, groups, *, effect="slope", variance="variance"):
-    """How effects of known variance go with column x within each group, and over all groups. → (DataFrame, dict)
+    """How effects of known variance go with column x within each group, and over all groups. → (DataFrame, dict or None)
 
-    In each group the effects are regressed on x by inverse variances (`meta_slope`, fixed effects); the groups' slopes are pooled
-    (`pool`), which is the dict. DataFrame: groups, slope, variance, low, high, q, q_p, n. ValueError as these two raise.
+    In each group with at least three values of x the effects are regressed on it by inverse variances (`meta_slope`, fixed
+    effects); the groups' slopes are pooled (`pool`), which is the dict, or None for fewer than two such groups.
+    DataFrame: groups, slope, variance, low, high, q, q_p (of what is left of the line), n (effects).
     """
     groups, lines = [groups] if isinstance(groups, str) else list(groups), []
+    columns = [*groups, "slope", "low", "high", "q", "q_p", "n", "variance"]
     for key, rows in table.groupby(groups, sort=False):
-        fit = meta_slope(rows[x], rows[effect], rows[variance])
-        line = {name: fit[name] for name in ("slope", "low", "high", "q", "q_p", "n")}
-        lines.append(dict(zip(groups, key, strict=True)) | line | {"variance": fit["error"] ** 2})
-    lines = pd.DataFrame(lines)
-    return lines, pool(lines.slope, lines.variance)
+        if rows[x].nunique() >= 3:
+            fit = meta_slope(rows[x], rows[effect], rows[variance])
+            lines.append([*key, *(fit[name] for name in columns[len(groups) : -1]), fit["error"] ** 2])
+    lines = pd.DataFrame(lines, columns=columns)
+    return lines, pool(lines.slope, lines.variance) if len(lines) > 1 else None
 
 
 def _effects(effects, variances, least):

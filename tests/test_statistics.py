@@ -290,8 +290,9 @@ def test_a_trend_is_that_of_each_group_and_of_all():
     with np.errstate(invalid="ignore"):
         combined = combine_effects(groups.slope.to_numpy(), groups.variance.to_numpy(), method_re="dl")
     assert (pooled["mean"], pooled["q"]) == (pytest.approx(combined.mean_effect_fe), pytest.approx(combined.q))
-    with pytest.raises(ValueError, match="expected at least 3 effects"):
-        statistics.trend(rows[rows.x < 3], "x", ["group"])
+    short, none = statistics.trend(rows[(rows.group == "b") | (rows.x < 3)], "x", ["group"])
+    assert (short.group.tolist(), none) == (["b"], None)
+    assert short.slope[0] == groups.slope[1]
 
 
 @pytest.mark.parametrize(
