@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from superpos import metrics, networks, sae, sweep, training
+from superpos.activations import Rows
 from superpos.systems import adversarial
 
 RUN = {
@@ -158,6 +159,15 @@ def test_a_layer_that_says_nothing_is_named_and_loses_no_other():
     assert table.effective_features.isna().tolist() == [False, True, True, True]
 
 
+def test_a_layer_that_says_nothing_on_the_rows_read_is_named_too():
+    """One row in a hundred differs, so that one side of the split is constant."""
+    x = torch.ones(100, 8)
+    x[3] = 2.0
+    table = adversarial._read(Rows(x, torch.arange(100)), "small", 1, 1, "a layer")
+    assert table.trouble.tolist() == ["constant"]
+    assert "effective_features" not in table
+
+
 def test_topk_keeps_an_eighth_of_the_width():
     images, validation, _, _ = adversarial.task("digits", 3, 30)
     model, _ = adversarial.train_network("mlp", 8, images, validation, **{**SHORT, "epsilon": 0.0})
@@ -202,17 +212,8 @@ def test_unseen_images_can_be_read():
 def test_a_grid_on_a_cluster_that_loses_a_worker_has_every_run_once(tmp_path):
     """One of two workers is killed while it trains; the scheduler gives its run to the other."""
     distributed = pytest.importorskip("distributed")
-    small = {
-        **RUN,
-        "width": 2,
-        "n_sae": 1,
-        "readings": "TopK",
-        "per_class": 20,
-        "epochs": 2,
-        "n_images": 40,
-        "n_rows": 40,
-    }
-    runs = sweep.expand(**{**small, "epsilon": [0.0, 0.1, 0.2], "seed": [1, 2]})
+    small = {**RUN, "n_sae": 1, "readings": "TopK", "epochs": 2}
+    runs = sweep.expand(**{**small, "epsilon": [0.0, 0.2], "seed": [1, 2]})
     path = tmp_path / "rows.csv"
 
     def kill_one(cluster):

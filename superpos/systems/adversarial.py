@@ -260,12 +260,12 @@ def _read(rows, name, seed, n_sae, label):
     """One layer by one reading: a row an SAE seed."""
     constant = float((rows.x == rows.x[0]).all(0).double().mean())
     n_neurons = rows.x.shape[1]
-    if constant == 1:
-        return pd.DataFrame([{"sae_seed": seed, "n_neurons": n_neurons, "constant": 1.0, "trouble": "constant"}])
     config = READINGS[name]
     config = config.but(k=max(1, n_neurons // 8)) if config.activation == "topk" else config
     x = shuffle_columns(rows.x, STREAMS["rows"] + seed) if name == "columns shuffled" else rows.x
     fitted, read = replace(rows, x=x).split(config.held_out, STREAMS["rows"] + seed)
+    if any(bool((part == part[0]).all()) for part in (fitted, read)):
+        return pd.DataFrame([{"sae_seed": seed, "n_neurons": n_neurons, "constant": constant, "trouble": "constant"}])
     table = measure_rows(fitted, read, config, seeds=[seed + 1000 * i for i in range(n_sae)], label=label)
     table = table.rename(
         columns={"seed": "sae_seed", "n_read": "rows_read", "n_fitted": "rows_fitted", "epochs": "rounds"}
