@@ -5,8 +5,9 @@ import torch
 from superpos import metrics
 from superpos.dictionaries import Dictionary
 
-__all__ = ["Usage", "most_active"]
+__all__ = ["PRODUCTS", "Usage", "most_active", "unexplained"]
 
+PRODUCTS = ("float32", "bfloat16")
 ROWS, CODES = 512, 512  # of a tile of codes: one mebibyte of float32, which stays near the processor
 WIDE_ROWS = 256  # rows whose codes are all held at once, for TopK and for objects that encode by themselves
 ON_CUDA = (16_384, 8_192, 2_048)  # the same three on a GPU
@@ -24,7 +25,7 @@ class Usage:
     """
 
     def __init__(self, dictionary, products="float32", device="cpu"):
-        if products not in ("float32", "bfloat16"):
+        if products not in PRODUCTS:
             raise ValueError(f"products must be 'float32' or 'bfloat16', got {products!r}")
         self.dictionary, self.n_rows, self.totals, self.active = dictionary, 0, None, None
         self._known = isinstance(dictionary, Dictionary)
@@ -122,3 +123,19 @@ def most_active(z, k):
     candidates = grouped.gather(2, groups[:, None].expand(-1, GROUPS, -1)).flatten(1)
     values, at = candidates.topk(k, dim=1, sorted=False)
     return values, (at // k) * (D // GROUPS) + groups.gather(1, at % k)
+
+
+@torch.no_grad()
+def unexplained(dictionary, x):
+    """Share of the variance of x (n, N) that reconstructions leave: Σ‖x − x'‖² / Σ‖x − mean‖². → float
+
+    NaN for an object without a `decode` of dense codes. Holds the codes of 256 rows at once.
+    """
+    if not isinstance(dictionary, Dictionary) and (
+        not hasattr(dictionary, "decode") or hasattr(dictionary, "num_latents")
+    ):
+        return float("nan")
+    error = sum(
+        (part - dictionary.decode(dictionary.encode(part))).double().square().sum() for part in x.split(WIDE_ROWS)
+    )
+    return float(error / (x - x.mean(0)).double().square().sum())

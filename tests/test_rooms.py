@@ -13,7 +13,7 @@ ORDER = [
     "training", "robustness", "llc",
     "activations", "measurement",
     "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms", "systems.modular",
-    "systems.adversarial",
+    "systems.adversarial", "systems.texts", "systems.pretraining", "systems.survey", "systems.language",
     "sweep", "statistics", "transitions", "verdicts", "charts",
 ]  # fmt: skip
 FLOORS = ["", "systems"]
@@ -42,7 +42,7 @@ def test_a_room_imports_only_rooms_above_it(room):
 
 @pytest.mark.parametrize(
     "room",
-    ["", ".sweep", ".systems.toy", ".systems.algorithms", ".data", ".networks", ".statistics"],
+    ["", ".sweep", ".systems.toy", ".systems.algorithms", ".systems.language", ".data", ".networks", ".statistics"],
 )
 def test_core_rooms_stay_light(room):
     heavy = [

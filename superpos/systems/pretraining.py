@@ -22,7 +22,7 @@ from superpos.data import data_root
 from superpos.progress import progress
 from superpos.systems.texts import python_texts, train_tokenizer
 
-__all__ = ["Small", "small_model"]
+__all__ = ["Small", "silent_transformers", "small_model"]
 
 STREAMS = {"weights": 13 * 10**8, "batches": 14 * 10**8, "texts": 15 * 10**8}  # seeds of one run must not meet
 WARM_UP = 0.05  # share of the training in which the step size rises
@@ -114,7 +114,7 @@ def _train(small, folder):
     if small.steps:
         ids = _stream(AutoTokenizer.from_pretrained(folder), _enough(small, texts))
         _Training(small, model, ids, folder / "training.safetensors").run()
-    with _silent():
+    with silent_transformers():
         model.save_pretrained(folder / "finished")  # whole or not there: `model.safetensors` is moved in last
     for name in sorted(os.listdir(folder / "finished"), key=lambda name: name == "model.safetensors"):
         os.replace(folder / "finished" / name, folder / name)
@@ -123,7 +123,7 @@ def _train(small, folder):
 
 
 @contextlib.contextmanager
-def _silent():
+def silent_transformers():
     """transformers without progress bars of its own inside `with`."""
     from transformers.utils import logging
 

@@ -103,10 +103,19 @@ def python_texts(part):
     """
     if part not in PARTS:
         raise ValueError(f"the part of Python's texts must be one of {', '.join(PARTS)}, got {part!r}")
-    found = {path.relative_to(LIBRARY).as_posix(): path for path in _library(LIBRARY)}
-    names = [name for name in found if _twentieth(name) in PARTS[part]]
-    texts = [found[name].read_text(encoding="utf-8", errors="replace") for name in names]
-    return [text for text in texts + _manual(part) if text.strip()]
+    first = {}  # a text that stands in two files is that of the first
+    for name, text in _named_texts():
+        if text.strip():
+            first.setdefault(text, name)
+    return [text for text, name in first.items() if _twentieth(name) in PARTS[part]]
+
+
+def _named_texts():
+    from pydoc_data.topics import topics
+
+    for path in _library(LIBRARY):
+        yield path.relative_to(LIBRARY).as_posix(), path.read_text(encoding="utf-8", errors="replace")
+    yield from ((f"topic {name}", text) for name, text in sorted(topics.items()))
 
 
 def _library(folder):
@@ -120,12 +129,6 @@ def _library(folder):
 
 def _twentieth(name):
     return hashlib.sha256(name.encode()).digest()[0] % 20
-
-
-def _manual(part):
-    from pydoc_data.topics import topics
-
-    return [text for name, text in sorted(topics.items()) if _twentieth(f"topic {name}") in PARTS[part]]
 
 
 def read_texts(source, seed=0):
