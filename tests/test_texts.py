@@ -8,32 +8,12 @@ import torch
 from superpos.systems import texts
 from superpos.systems.texts import Tokens, read_texts, tokenize, train_tokenizer
 
-WORDS = [
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "the",
-    "mat",
-    "and",
-    "the",
-    "dog",
-    "lay",
-    "by",
-    "the",
-    "door",
-    "of",
-    "the",
-    "house",
-    "while",
-    "it",
-    "rained",
-]
+TEXT = "the cat sat on the mat and the dog lay by the door of the house while it rained"
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    return train_tokenizer([" ".join(WORDS)] * 3, 270, tmp_path_factory.mktemp("tokenizer"))
+    return train_tokenizer([TEXT] * 3, 270, tmp_path_factory.mktemp("tokenizer"))
 
 
 def some(lengths=(3, 5, 2, 4), prefix=0):
@@ -77,8 +57,8 @@ def test_shuffled_texts_hold_the_same_tokens_elsewhere():
 
 
 def test_windows_are_the_text_in_pieces(tokenizer, tmp_path):
-    (tmp_path / "a.txt").write_text(" ".join(WORDS))
-    source, whole = f"files:{tmp_path}/*.txt", tokenizer(" ".join(WORDS)).input_ids
+    (tmp_path / "a.txt").write_text(TEXT)
+    source, whole = f"files:{tmp_path}/*.txt", tokenizer(TEXT).input_ids
     n = -(-len(whole) // 5)
     every = tokenize(source, tokenizer, n, context=5, windows="all")
     assert sorted(every.ids.tolist()) == sorted(whole)
@@ -91,7 +71,7 @@ def test_special_tokens_in_front_of_every_window(tokenizer, tmp_path):
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    (tmp_path / "a.txt").write_text(" ".join(WORDS))
+    (tmp_path / "a.txt").write_text(TEXT)
     inner = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
     inner.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
     with_start = PreTrainedTokenizerFast(tokenizer_object=inner)
@@ -109,7 +89,7 @@ def test_files_of_texts_and_of_lines(tmp_path):
 
 def test_a_streamed_data_set(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    lines = [{"content": f"{' '.join(WORDS[i:])} {i}"} for i in range(12)]
+    lines = [{"content": f"{TEXT[3 * i :]} {i}"} for i in range(12)]
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     source = f"hub:{tmp_path / 'set'}:train:content"
@@ -147,12 +127,12 @@ def test_parts_of_pythons_texts_are_disjoint_and_large():
 def test_a_tokenizer_is_decided_by_its_texts(tokenizer, tmp_path):
     from transformers import AutoTokenizer
 
-    again = train_tokenizer([" ".join(WORDS)] * 3, 270, tmp_path)
+    again = train_tokenizer([TEXT] * 3, 270, tmp_path)
     assert again.get_vocab() == tokenizer.get_vocab()
     strange = "naïve ∀x\n\tq"
     read = AutoTokenizer.from_pretrained(tmp_path)
     assert read.decode(read(strange).input_ids) == strange, "bytes are always there"
-    assert len(read(" ".join(WORDS)).input_ids) < len(" ".join(WORDS))
+    assert len(read(TEXT).input_ids) < len(TEXT)
 
 
 @pytest.mark.parametrize(

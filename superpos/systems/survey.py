@@ -20,6 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from superpos import metrics
 from superpos.dictionaries import Dictionary
 from superpos.measurement import baselines
 from superpos.progress import progress
@@ -48,6 +49,7 @@ FAMILIES = {  # embed, layer, attention, mlp
 FAMILIES |= dict.fromkeys(("mistral", "qwen2", "qwen3"), FAMILIES["llama"])
 FIRST_TOKENS = ("keep", "drop")
 SAVED = 60  # seconds between checkpoints of a survey
+SAME = 1e-5  # of the mean length of rows: nearer ones are the same
 TOLERANCE = 0.02  # of F, within which a curve has settled
 
 
@@ -242,7 +244,7 @@ class Survey:
         columns = {"site": site, "kind": kind, "layer": int(layer) if layer else -1, "n_neurons": x.shape[1]}
         columns |= {"n_codes": len(usage.totals), "n_tokens": usage.n_rows} | usage.reading(x.shape[1])
         columns["fvu"] = unexplained(usage.dictionary, x.to(usage.totals.device))
-        columns |= baselines(x, site)
+        columns |= baselines(x, site) | {"intrinsic_dimension": _dimension(x)}
         curve = {"curve_texts": self.marks[: len(self.curve[site])]}
         names = ("curve_features", "curve_hill_0", "curve_hill_2")
         curve |= dict(zip(names, zip(*self.curve[site], strict=True), strict=True))
@@ -278,6 +280,21 @@ class Survey:
                 )
                 usage.n_rows, self.drawn[site].x = about["n_read"], file.get_tensor(f"{site}/x")
         self.done, self.curve = about["done"], about["curve"]
+
+
+def _dimension(x):
+    """TwoNN of the rows of x (n, N) that differ by more than rounding; NaN for fewer than 10.
+
+    Tokens that begin their texts alike have the same activations; the first MLP of a GPT-NeoX sees nothing but the token.
+    Batches of another length round them otherwise, and TwoNN would take that for a distance.
+    """
+    x = x.double()
+    near = torch.cdist(x, x) < SAME * x.square().sum(1).mean().sqrt()
+    first = near.int().argmax(1) == torch.arange(len(x))
+    try:
+        return metrics.two_nn(x[first])
+    except ValueError:
+        return float("nan")
 
 
 def enough(texts, features, tolerance=TOLERANCE):
