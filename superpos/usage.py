@@ -11,6 +11,7 @@ PRODUCTS = ("float32", "bfloat16")
 ROWS, CODES = 512, 512  # of a tile of codes: one mebibyte of float32, which stays near the processor
 WIDE_ROWS = 256  # rows whose codes are all held at once, for TopK and for objects that encode by themselves
 ON_CUDA = (16_384, 8_192, 2_048)  # the same three on a GPU
+SPARSE = 0.05  # share of active codes below which decoding them alone is sooner
 GROUPS = 16  # codes that share a maximum in the search for the k largest
 
 
@@ -135,7 +136,12 @@ def unexplained(dictionary, x):
         not hasattr(dictionary, "decode") or hasattr(dictionary, "num_latents")
     ):
         return float("nan")
-    error = sum(
-        (part - dictionary.decode(dictionary.encode(part))).double().square().sum() for part in x.split(WIDE_ROWS)
-    )
+    error = 0.0
+    for part in x.split(WIDE_ROWS):
+        z = dictionary.encode(part)
+        sparse = isinstance(dictionary, Dictionary) and int(torch.count_nonzero(z)) < SPARSE * z.numel()
+        back = (
+            torch.sparse.mm(z.to_sparse(), dictionary.dictionary) + dictionary.bias if sparse else dictionary.decode(z)
+        )
+        error += (part - back).double().square().sum()
     return float(error / (x - x.mean(0)).double().square().sum())

@@ -94,7 +94,8 @@ def test_any_object_with_encode():
         Usage(Words()).add(x)
 
 
-def test_sparse_answers_are_read():
+def test_sparse_answers_are_read(monkeypatch):
+    monkeypatch.setenv("SPARSIFY_DISABLE_TRITON", "1")  # it would look for a GPU
     sparsify = pytest.importorskip("sparsify")
     coder = sparsify.SparseCoder(8, sparsify.SparseCoderConfig(num_latents=48, k=4))
     x = rows(60)
@@ -103,6 +104,14 @@ def test_sparse_answers_are_read():
     sums = summed(coder, x)
     assert sums.totals.sum().item() == pytest.approx(top.top_acts.sum().item(), rel=1e-5)
     assert len(sums.totals) == 48
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_unexplained_is_that_of_measure(monkeypatch, share):
+    """Whether all codes are decoded or the active ones alone."""
+    monkeypatch.setattr(usage, "SPARSE", share)
+    dictionary, x = random_(k=5), rows(300)
+    assert usage.unexplained(dictionary, x) == pytest.approx(quality(dictionary, x)["fvu"], rel=1e-5)
 
 
 def test_silence_and_infinity():
