@@ -177,6 +177,12 @@ def test_rows_go_through_a_sweep(folder, saes, tmp_path):
     assert len(survey.curves(table)) == 16
 
 
+def test_revisions_of_the_hub_are_kept():
+    path = "/home/me/.cache/huggingface/hub/models--EleutherAI--sae/snapshots/1a2b3c/layers.0"
+    assert language._revision(path) == language._revision(path[: path.index("/layers")]) == "1a2b3c"
+    assert language._revision("/data/saes/layers.0") == ""
+
+
 def test_seeds_of_one_run_do_not_meet():
     streams = [v for module in (texts, pretraining, survey) for v in module.STREAMS.values()]
     streams += [0, *(v + language.FIT_TEXTS for v in texts.STREAMS.values())]

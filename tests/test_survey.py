@@ -254,6 +254,11 @@ def test_a_survey_that_was_stopped_goes_on(tmp_path, monkeypatch):
             ), name
     with pytest.raises(ValueError, match="another survey: first_token, seed differ; name another file"):
         Survey(model, several, ones, **options | {"seed": 3, "first_token": "drop"}).run()
+    others = {"mlp.0": dictionary(7), "residual.1": dictionary(1, k=3)}
+    with pytest.raises(ValueError, match="another survey: dictionaries differ"):
+        Survey(model, several, others, **options).run()
+    with pytest.raises(ValueError, match="another survey: model differ"):
+        Survey(wrapped(seed=1), several, ones, **options).run()
     with pytest.raises(ValueError, match="another survey: texts differ"):
         Survey(model, several.shuffled(1), ones, **options).run()
 

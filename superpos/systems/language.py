@@ -1,6 +1,12 @@
 """F of a language model's layers: any causal model of the Hugging Face hub, published dictionaries or SAEs of our own.
 
-The sites, and what is summed there, are those of `superpos.systems.survey`; texts those of `superpos.systems.texts`.
+The sites, and what is summed there, are those of `superpos.systems.survey`; texts those of `superpos.systems.texts`. On a
+machine with a network this is what the paper did with Pythia-70M, a run a draw of texts:
+
+    sweep.run(language_run, sweep.expand(
+        model="EleutherAI/pythia-70m-deduped", dictionaries=["marks", "eleuther"],
+        texts="hub:monology/pile-uncopyrighted:train:text", seed=[0, 1, 2], n_texts=20_000, context=512,
+    ), "book/results/language_pythia.csv", n_jobs=1)
 """
 
 import contextlib
@@ -94,7 +100,8 @@ def language_run(
     shuffled: control on tokens in random order (`Tokens.shuffled`): "none", "read" (dictionaries stay), or "both" (our SAEs
     are fitted to such tokens, too). sites: "all", or names or kinds separated by commas; those without a dictionary are
     left out. Others: `Survey`.
-    Columns: those of `Survey.rows`, loss (of the model, nats a token, on texts as read) and enough (`enough`).
+    Columns: those of `Survey.rows`; loss (of the model, nats a token, on the texts as read); enough (`enough`); the
+    revisions of model and dictionary, where they are of the hub.
     Everything is checked before the texts are read. A run that was stopped goes on from its last minute.
     """
     arguments = dict(locals())
@@ -123,6 +130,8 @@ def language_run(
     ).run()  # fmt: skip
     loss = loss_of(loaded, tokens)
     rows = [row | {"loss": loss, "enough": enough(row["curve_texts"], row["curve_features"])} for row in survey.rows()]
+    rows = [row | {"model_revision": _revision(loaded._module.config.name_or_path)} for row in rows]
+    rows = [row | {"dictionary_revision": _revision(found[row["site"]].name)} for row in rows]
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
     return rows
@@ -146,6 +155,12 @@ def _check(dictionaries, texts, fit_texts, n_fit_texts, **choices):
             f"{dictionaries} needs fit_texts, a source other than the {texts!r} that are read, and n_fit_texts; "
             f"got {fit_texts!r} and {n_fit_texts}"
         )
+
+
+def _revision(path):
+    """The revision that a file of the hub's cache is of; "" for other paths."""
+    parts = Path(path).parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else ""
 
 
 def _published(source, modules, n_neurons):

@@ -201,10 +201,10 @@ class Survey:
         n = _n_read(tokens, first_token)
         self.drawn = {site: _Drawn(_places(n, n_rows, "rows", seed), width) for site in self.modules}
         self.done, self.curve = 0, {site: [] for site in self.modules}
-        names = {site: str(getattr(one, "name", type(one).__name__)) for site, one in dictionaries.items()}
         self._settings = {
-            "dictionaries": names, "first_token": first_token, "products": products, "n_rows": n_rows, "seed": int(seed),
-            "texts": tokens.fingerprint(),
+            "model": float(next(model._module.parameters()).detach().double().sum()), "texts": tokens.fingerprint(),
+            "dictionaries": {site: _known_by(one) for site, one in dictionaries.items()},
+            "first_token": first_token, "products": products, "n_rows": n_rows, "seed": int(seed),
         }  # fmt: skip
 
     def run(self):
@@ -280,6 +280,13 @@ class Survey:
                 )
                 usage.n_rows, self.drawn[site].x = about["n_read"], file.get_tensor(f"{site}/x")
         self.done, self.curve = about["done"], about["curve"]
+
+
+def _known_by(one):
+    """Name of a dictionary, and the sum of its encoder. → str"""
+    if isinstance(one, Dictionary):
+        return f"{one.name} {float(one.encoder.double().sum()):.12g}"
+    return type(one).__name__
 
 
 def _dimension(x):
