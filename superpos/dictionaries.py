@@ -137,8 +137,10 @@ class Dictionary:
         return z @ self.dictionary + self.bias
 
 
-def fetch(repository, patterns=("*.json", "*.safetensors")):
+def fetch(repository, patterns=("*.json", "*.safetensors"), revision=None):
     """The files of a repository of the Hugging Face hub that fit the patterns. → Path of a local folder
+
+    revision: a branch, tag or commit; None: the newest.
 
     Taken from the local cache where they lie there. FileNotFoundError, with the remedy, without a network or a
     repository.
@@ -148,7 +150,7 @@ def fetch(repository, patterns=("*.json", "*.safetensors")):
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(patterns)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
     except HFValidationError as error:
         raise FileNotFoundError(f"there is no folder {repository!r}, and it is no name on the hub ({error})") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:

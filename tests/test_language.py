@@ -1,6 +1,7 @@
 """The run behind the chapter: a model by folder, dictionaries in both published formats and of our own, rows."""
 
 import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -175,6 +176,14 @@ def test_rows_go_through_a_sweep(folder, saes, tmp_path):
     assert table.groupby("seed").effective_features.first().nunique() == 2, "each seed draws its own texts"
     assert sweep.read(tmp_path / "rows.csv").curve_texts.tolist() == ["1 2 5 6"] * 4
     assert len(survey.curves(table)) == 16
+
+
+def test_a_revision_of_the_hub_is_asked_for(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(dictionaries, "fetch", lambda name, _, revision: asked.append((name, revision)) or Path(folder))
+    for name in ("EleutherAI/pythia-70m-deduped@step0", "EleutherAI/pythia-70m-deduped"):
+        load_model(name)
+    assert asked == [("EleutherAI/pythia-70m-deduped", "step0"), ("EleutherAI/pythia-70m-deduped", None)]
 
 
 def test_revisions_of_the_hub_are_kept():

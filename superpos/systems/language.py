@@ -39,8 +39,9 @@ LOSS_TEXTS = 32  # texts on which the model's own loss is taken
 def load_model(name, device="cpu"):
     """A causal language model with its tokenizer, in float32 and evaluation mode, by nnsight. → nnsight.TransformersModel
 
-    name: of the Hugging Face hub, a local folder in its format, or a small model of our own ("small:…", trained first if
-    need be). Only safetensors are loaded. FileNotFoundError, with the remedy, where model or network are missing.
+    name: of the Hugging Face hub (name@revision: as Pythia's training steps are published), a local folder in its format,
+    or a small model of our own ("small:…", trained first if need be). Only safetensors are loaded. FileNotFoundError, with
+    the remedy, where model or network are missing.
     """
     folder = _folder_of(name)
     import nnsight
@@ -56,11 +57,12 @@ def load_model(name, device="cpu"):
 
 
 def _folder_of(name):
-    if name.startswith("small"):
+    if name.partition(":")[0] == "small":
         return small_model(name)
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = published.fetch(name, ("*.json", "*.safetensors", "*.txt", "*.model"))
+        repository, _, revision = name.partition("@")
+        folder = published.fetch(repository, ("*.json", "*.safetensors", "*.txt", "*.model"), revision or None)
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{name} is no model in Hugging Face's format: it holds no config.json")
     if not list(folder.glob("*.safetensors")):

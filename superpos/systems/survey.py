@@ -115,7 +115,9 @@ def _rows(model, tokens, modules, budget, first_token, start=0, stops=()):
         seen = outputs(model, ids, mask, modules)
         if first_token == "drop":
             mask[:, 0] = False
-        yield number + len(ids), {site: x[mask.to(x.device)] for site, x in seen.items()}
+        for site, x in seen.items():
+            seen[site] = x[mask.to(x.device)]
+        yield number + len(ids), seen
 
 
 def _n_read(tokens, first_token):
