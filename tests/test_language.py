@@ -110,6 +110,18 @@ def test_dictionaries_of_our_own(tmp_path):
         assert one["fvu"] == pytest.approx(other["fvu"], rel=1e-4)
 
 
+def test_products_are_those_of_fit_and_reading(monkeypatch):
+    fit, seen = sae.fit, []
+    monkeypatch.setattr(sae, "fit", lambda x, config, **more: seen.append(config.products) or fit(x, config, **more))
+    options = FIT | {"sites": "residual.0", "sae_steps": 100}
+    half, whole = (
+        language_run(SMALL, "fit:l1", "python:read", 0, 20, products=p, **options)[0] for p in ("bfloat16", "float32")
+    )
+    assert seen == ["bfloat16", "float32"]
+    assert half["effective_features"] == pytest.approx(whole["effective_features"], rel=0.1)
+    assert half["effective_features"] != whole["effective_features"]
+
+
 def test_topk_dictionaries_of_our_own():
     table = pd.DataFrame(
         language_run(SMALL, "fit:topk", "python:read", 3, 20, **FIT, expansion=2, k=4, sites="mlp,embed")

@@ -101,7 +101,7 @@ def language_run(
     small model stands in its name.
     shuffled: control on tokens in random order (`Tokens.shuffled`): "none", "read" (dictionaries stay), or "both" (our SAEs
     are fitted to such tokens, too). sites: "all", or names or kinds separated by commas; those without a dictionary are
-    left out. Others: `Survey`.
+    left out. products: of the reading, and of the fits of our own. Others: `Survey`.
     Columns: those of `Survey.rows`; loss (of the model, nats a token, on the texts as read); enough (`enough`); the
     revisions of model and dictionary, where they are of the hub.
     Everything is checked before the texts are read. A run that was stopped goes on from its last minute.
@@ -122,7 +122,9 @@ def language_run(
     if fits:
         sample = tokenize(fit_texts, loaded.tokenizer, n_fit_texts, **cut, seed=FIT_TEXTS + int(seed))
         sample = sample.shuffled(FIT_TEXTS + int(seed)) if shuffled == "both" else sample
-        config = FITS[dictionaries.removeprefix("fit:")].but(steps=sae_steps, expansion=float(expansion))
+        config = FITS[dictionaries.removeprefix("fit:")].but(
+            steps=sae_steps, expansion=float(expansion), products=products
+        )
         config = config.but(k=k) if config.k else config
         rest = {"n_rows": fit_rows, "seed": seed, "first_token": first_token, "budget": budget}
         found = _fitted(loaded, sample, modules, config, folder, **rest)
