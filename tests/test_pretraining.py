@@ -82,19 +82,17 @@ def test_the_folder_is_one_that_transformers_reads(tmp_path):
 
 
 def test_training_lowers_the_loss_and_zero_steps_do_nothing(tmp_path):
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     untrained, trained = (small_model(Small(**vars(TINY) | {"steps": n, "lr": 1e-2}), tmp_path) for n in (0, 60))
-    ids = torch.randint(300, (2, 16), generator=torch.Generator().manual_seed(0))
     text = pretraining.python_texts("train")[0]
-    from transformers import AutoTokenizer
-
     ids = torch.tensor([AutoTokenizer.from_pretrained(trained)(text).input_ids[:16]])
     losses = [
         AutoModelForCausalLM.from_pretrained(f)(input_ids=ids, labels=ids).loss.item() for f in (untrained, trained)
     ]
     assert losses[1] < losses[0] - 1
-    start = pretraining._untrained(TINY).state_dict()
+    start, other = (pretraining._untrained(Small(**vars(TINY) | {"seed": n})).state_dict() for n in (1, 2))
+    assert not torch.equal(start["gpt_neox.embed_in.weight"], other["gpt_neox.embed_in.weight"])
     torch.testing.assert_close(weights(untrained)["gpt_neox.embed_in.weight"], start["gpt_neox.embed_in.weight"])
 
 
