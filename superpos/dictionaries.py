@@ -180,7 +180,12 @@ def locate(source, site, root=None):
     folder = folder.format(layer=layer)
     if root:
         return Path(root) / folder
-    path = fetch(repository, [f"{folder}/*.json", f"{folder}/*.safetensors"]) / folder
+    try:
+        path = fetch(repository, [f"{folder}/*.json", f"{folder}/*.safetensors"]) / folder
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} Here that is {source}@FOLDER, one for all repositories of {source}."
+        ) from error
     if not path.is_dir():
         raise FileNotFoundError(
             f"{source} has no dictionary for {site}: {repository} holds no {folder} (or there is no network, and only "

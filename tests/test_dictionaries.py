@@ -273,7 +273,9 @@ def test_without_a_network_the_remedy_is_named(monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(FileNotFoundError, match=r"not in the local cache .*hf download .* --local-dir FOLDER"):
+    with pytest.raises(
+        FileNotFoundError, match=r"not in the local cache .*hf download .* --local-dir FOLDER.*marks@FOLDER"
+    ):
         dictionaries.locate("marks", "mlp.0")
     with pytest.raises(FileNotFoundError, match="no name on the hub"):
         dictionaries.fetch("/no/such/folder/at all")
