@@ -3,6 +3,7 @@
 python -m benchmarks compare --peer CHECKOUT            # prints ratios; --out FILE keeps the rows, and resumes
 python -m benchmarks compare --size small               # seconds, no checkout needed: what CI runs
 python -m benchmarks costs --out book/results/costs.csv
+python -m benchmarks language                           # encoders of 32,768 codes, and the path for Pythia-70M, offline
 """
 
 import argparse
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import costs, peers, tasks
+from benchmarks import costs, language, peers, tasks
 from superpos import sweep
+from superpos.provenance import PROVENANCE
 
 FIT_SETS = ["mlp", "cnn", "planted", "mlp fashion", "cnn fashion", "cnn conv1", "cnn fc1"]
 SEEDS = [31, 32, 33]
@@ -95,12 +97,29 @@ def costs_of(options):
     return table
 
 
+def language_of(options):
+    """Rate of the encoders, and the whole path for a model of Pythia-70M's shape; print both."""
+    kinds = sweep.expand(kind=["relu", "topk"], products=["float32", "bfloat16"])
+    read = sweep.expand(
+        dictionaries=["marks", "eleuther"], n_texts=200, context=128, products="bfloat16", size="pythia"
+    )
+    if options.size == "small":
+        kinds = [run | {"n_codes": 1_024, "n_neurons": 64, "n": 600} for run in kinds]
+        read = [run | {"n_texts": 5, "context": 32, "size": "small"} for run in read]
+    tables = []
+    for function, runs in ((language.encode, kinds), (language.path, read)):
+        path = Path(options.out) / f"language_{function.__name__}.csv" if options.out else None
+        tables.append(sweep.run(function, runs, path, n_jobs=1))
+        print(tables[-1][[name for name in tables[-1] if name not in ("row", *PROVENANCE)]].to_string(), flush=True)
+    return tables
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    for name, function in (("compare", compare), ("costs", costs_of)):
+    for name, function in (("compare", compare), ("costs", costs_of), ("language", language_of)):
         sub = commands.add_parser(name, help=function.__doc__)
         sub.set_defaults(function=function)
         sub.add_argument("--size", choices=("small", "full"), default="full")

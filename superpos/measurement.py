@@ -10,7 +10,7 @@ from superpos.activations import read_activations
 from superpos.descent import check_values, parts
 from superpos.sae import PROTOCOL, Config, fit_stack
 
-__all__ = ["measure", "measure_rows", "quality", "read_codes", "reading"]
+__all__ = ["baselines", "measure", "measure_rows", "quality", "read_codes", "reading"]
 
 BASELINE_ROWS = 2_000
 
@@ -57,9 +57,9 @@ def measure_rows(fitted, read=None, sae=None, *, seeds=(0,), label="activations"
     """As `measure`, for activations at hand: fit on x (n, N), read on another (default: the same). → DataFrame"""
     read = fitted if read is None else read
     sae = PROTOCOL if sae is None else sae
-    baselines = _baselines(read, label)
+    plain = baselines(read, label)
     if not isinstance(sae, Config):
-        return pd.DataFrame([{**reading(sae, read, label), "seed": seeds[0], **baselines, "n_read": len(read)}])
+        return pd.DataFrame([{**reading(sae, read, label), "seed": seeds[0], **plain, "n_read": len(read)}])
     try:
         fits = fit_stack(fitted, sae, seeds=seeds, label=label)
     except ValueError as error:
@@ -69,7 +69,7 @@ def measure_rows(fitted, read=None, sae=None, *, seeds=(0,), label="activations"
         {
             **reading(fit, read, label),
             "seed": seed,
-            **baselines,
+            **plain,
             **sizes,
             "epochs": len(fit.history),
             "stopped": fit.stopped,
@@ -170,8 +170,8 @@ def _check_values(x, label):
     check_values(x, f"layer {label!r}: activations")
 
 
-def _baselines(x, label):
-    """The measures that need no SAE, on at most BASELINE_ROWS rows, evenly spaced."""
+def baselines(x, label):
+    """The measures of x (n, N) that need no SAE, on at most BASELINE_ROWS rows, evenly spaced. → dict"""
     _check_values(x, label)
     n_rows = min(len(x), BASELINE_ROWS)
     x = x[torch.arange(n_rows, device=x.device) * len(x) // n_rows].double()

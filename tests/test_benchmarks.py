@@ -67,6 +67,16 @@ def test_a_cost_is_a_time_and_a_memory():
     assert row["gflops"] < 20 * row["sgemm"]
 
 
+def test_the_path_for_pythia_at_a_small_size(monkeypatch, tmp_path):
+    """Both published formats, written, read back and summed; the benchmark does it at Pythia-70M's size."""
+    monkeypatch.setenv("SUPERPOS_DATA", str(tmp_path))
+    rates, read = command.main(["language", "--size", "small"])
+    assert (rates.share > 0).all()
+    assert read.n_sites.tolist() == [4, 3]
+    assert (read.n_tokens > 100).all()
+    assert (read.l0 > 0).all()
+
+
 def test_a_missing_peer_is_named(monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit, match="no checkout of the paper's code: --peer must name a folder"):
         command.main(["compare", "--size", "small", "--peer", str(tmp_path)])

@@ -9,10 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "superpos"
 ORDER = [
-    "progress", "provenance", "metrics", "descent", "sae", "data", "networks", "attacks", "training", "robustness", "llc",
+    "progress", "provenance", "metrics", "descent", "sae", "dictionaries", "usage", "data", "networks", "attacks",
+    "training", "robustness", "llc",
     "activations", "measurement",
     "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms", "systems.modular",
-    "systems.adversarial",
+    "systems.adversarial", "systems.texts", "systems.pretraining", "systems.survey", "systems.language",
     "sweep", "statistics", "transitions", "verdicts", "charts",
 ]  # fmt: skip
 FLOORS = ["", "systems"]
@@ -40,13 +41,17 @@ def test_a_room_imports_only_rooms_above_it(room):
 
 
 @pytest.mark.parametrize(
-    "room", ["", ".sweep", ".systems.toy", ".systems.algorithms", ".data", ".networks", ".statistics"]
+    "room",
+    ["", ".sweep", ".systems.toy", ".systems.algorithms", ".systems.language", ".data", ".networks", ".statistics"],
 )
 def test_core_rooms_stay_light(room):
     heavy = [
         "nnsight",
         "altair",
         "transformers",
+        "datasets",
+        "tokenizers",
+        "huggingface_hub",
         "torchvision",
         "matplotlib",
         "distributed",

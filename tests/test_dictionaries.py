@@ -1,0 +1,281 @@
+"""Published dictionaries beside the packages that write them: SAELens and sparsify."""
+
+import json
+import os
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from superpos import dictionaries, sae
+from superpos.dictionaries import Dictionary, load
+from superpos.systems.planted import planted
+
+
+@pytest.fixture(scope="module")
+def sae_lens():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sae_lens
+
+        yield sae_lens
+
+
+@pytest.fixture(scope="module")
+def sparsify():
+    os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # it would look for a GPU
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sparsify
+
+        yield sparsify
+
+
+def random_(n_codes=48, n_neurons=8, seed=0, **options):
+    """A dictionary of random weights, whose bias is large enough to be missed."""
+    g = torch.Generator().manual_seed(seed)
+    W, V = (torch.randn(n_codes, n_neurons, generator=g) for _ in range(2))
+    b, c = torch.randn(n_codes, generator=g) * 0.3, torch.randn(n_neurons, generator=g)
+    return Dictionary(W, b, V, c, **({"subtracted": c} | options))
+
+
+def rows(n=40, n_neurons=8, seed=1):
+    return torch.randn(n, n_neurons, generator=torch.Generator().manual_seed(seed))
+
+
+def edit(folder, **changes):
+    about = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(about | changes))
+
+
+def test_by_hand():
+    d = Dictionary(torch.eye(2), torch.tensor([0.0, -1]), 3 * torch.eye(2), torch.ones(2), subtracted=torch.ones(2))
+    assert d.encode(torch.tensor([[3.0, 4]])).tolist() == [[2, 2]]
+    assert d.decode(torch.tensor([[2.0, 2]])).tolist() == [[7, 7]]
+    assert d.encode(torch.tensor([[0.0, 0]])).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("subtracts", [True, False])
+def test_what_saelens_writes(sae_lens, tmp_path, subtracts):
+    theirs = sae_lens.StandardSAE(sae_lens.StandardSAEConfig(d_in=8, d_sae=48, apply_b_dec_to_input=subtracts))
+    ours = random_()
+    theirs.load_state_dict(
+        {"W_enc": ours.encoder.T, "b_enc": ours.encoder_bias, "W_dec": ours.dictionary, "b_dec": ours.bias}
+    )
+    theirs.save_model(tmp_path)
+    read, x = load(tmp_path, n_neurons=8), rows()
+    torch.testing.assert_close(read.encode(x), theirs.encode(x), rtol=0, atol=1e-5)
+    torch.testing.assert_close(read.decode(read.encode(x)), theirs(x), rtol=0, atol=1e-4)
+    assert (read.subtracted is not None) == subtracts
+    assert (read.encode(x) != 0).any()
+
+
+def test_what_saelens_writes_for_topk(sae_lens, tmp_path):
+    config = sae_lens.TopKSAEConfig(d_in=8, d_sae=48, k=5)
+    theirs, ours = sae_lens.TopKSAE(config), random_()
+    theirs.load_state_dict(
+        {"W_enc": ours.encoder.T, "b_enc": ours.encoder_bias, "W_dec": ours.dictionary, "b_dec": ours.bias}
+    )
+    theirs.save_model(tmp_path)
+    read, x = load(tmp_path), rows()
+    z = theirs.encode(x)
+    torch.testing.assert_close(read.encode(x), z.to_dense() if z.is_sparse else z, rtol=0, atol=1e-5)
+    edit(tmp_path, rescale_acts_by_decoder_norm=True)
+    with pytest.raises(ValueError, match="rescale_acts_by_decoder_norm is True; here only False"):
+        load(tmp_path)
+
+
+def test_the_older_configuration_of_saelens(sae_lens, tmp_path):
+    """As before version 6: other names, no architecture, everything beside."""
+    dictionaries.save_saelens(random_(), tmp_path)
+    old = {
+        "model_name": "pythia-70m-deduped", "hook_point": "blocks.3.hook_mlp_out", "hook_point_layer": 3, "d_in": 8, "d_sae": 48,
+        "dtype": "torch.float32", "device": "cpu", "activation_fn_str": "relu", "normalize_activations": "none",
+        "prepend_bos": False, "context_size": 128, "finetuning_scaling_factor": False,
+    }  # fmt: skip
+    (tmp_path / "cfg.json").write_text(json.dumps(old))
+    theirs = sae_lens.SAE.load_from_disk(tmp_path, dtype="float32")
+    read, x = load(tmp_path, site="mlp.3"), rows()
+    torch.testing.assert_close(read.encode(x), theirs.encode(x), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"fitted at blocks.3.hook_mlp_out, which is not the site mlp.2"):
+        load(tmp_path, site="mlp.2")
+
+
+def test_what_sparsify_writes(sparsify, tmp_path):
+    theirs, ours = sparsify.SparseCoder(8, sparsify.SparseCoderConfig(num_latents=48, k=4)), random_()
+    theirs.load_state_dict(
+        {
+            "encoder.weight": ours.encoder,
+            "encoder.bias": ours.encoder_bias,
+            "W_dec": ours.dictionary,
+            "b_dec": ours.bias,
+        }
+    )
+    theirs.save_to_disk(tmp_path)
+    read, x = load(tmp_path, n_neurons=8), rows()
+    with torch.no_grad():
+        top = theirs.encode(x)
+        z = torch.zeros(len(x), 48).scatter_(1, top.top_indices, top.top_acts)
+        back = theirs(x).sae_out
+    torch.testing.assert_close(read.encode(x), z, rtol=0, atol=1e-5)
+    torch.testing.assert_close(read.decode(read.encode(x)), back, rtol=0, atol=1e-4)
+    assert ((z != 0).sum(1) <= 4).all()
+
+
+def test_ours_is_read_by_both_packages(sae_lens, sparsify, tmp_path):
+    ours, x = random_(k=4), rows()
+    dictionaries.save_saelens(ours, tmp_path / "a")
+    dictionaries.save_sparsify(ours, tmp_path / "b")
+    theirs = sae_lens.SAE.load_from_disk(tmp_path / "a")
+    z = theirs.encode(x)
+    torch.testing.assert_close(z.to_dense() if z.is_sparse else z, ours.encode(x), rtol=0, atol=1e-5)
+    with torch.no_grad():
+        top = sparsify.SparseCoder.load_from_disk(tmp_path / "b").encode(x)
+    torch.testing.assert_close(top.top_acts.sum(1), ours.encode(x).sum(1), rtol=1e-5, atol=1e-5)
+    for folder in ("a", "b"):
+        torch.testing.assert_close(load(tmp_path / folder).encode(x), ours.encode(x), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="for TopK dictionaries"):
+        dictionaries.save_sparsify(random_(), tmp_path / "c")
+
+
+@pytest.mark.parametrize("changes", [{}, {"activation": "topk", "k": 3, "loss": "mse"}])
+def test_a_fitted_autoencoder_as_a_dictionary(tmp_path, changes):
+    x = planted(300, 6, 10, 2, 0) * 7
+    fitted = sae.fit(x, sae.PROTOCOL.but(steps=30, tied=False, decoder_bias=True, **changes))
+    fitted.save(tmp_path / "mlp.0.safetensors")
+    read = load(dictionaries.locate(f"{tmp_path}/{{site}}.safetensors", "mlp.0"), n_neurons=6)
+    torch.testing.assert_close(read.encode(x), fitted.encode(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(read.decode(read.encode(x)), fitted.decode(fitted.encode(x)), rtol=1e-4, atol=1e-4)
+    assert fitted.scale != 1
+
+
+def test_half_precision_is_read_as_float32(tmp_path):
+    dictionaries.save_saelens(random_(), tmp_path)
+    weights = {name: values.bfloat16() for name, values in load_file(tmp_path / "sae_weights.safetensors").items()}
+    save_file(weights, tmp_path / "sae_weights.safetensors")
+    read = load(tmp_path)
+    assert read.encoder.dtype == read.bias.dtype == torch.float32
+    assert torch.equal(read.encoder, random_().encoder.bfloat16().float())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "gated"}, "architecture is 'gated'; here only 'standard' or 'topk'"),
+        ({"architecture": "jumprelu"}, "architecture is 'jumprelu'"),
+        ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'"),
+        ({"normalize_activations": "expected_average_only_in"}, "normalize_activations is 'expected"),
+        ({"reshape_activations": "hook_z"}, "reshape_activations is 'hook_z'"),
+        ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is True"),
+        ({"activation_fn_str": "tanh-relu"}, "activation_fn_str is 'tanh-relu'"),
+        ({"architecture": "topk"}, "asks for topk but gives no k"),
+        ({"d_sae": 49}, "cfg.json says d_sae = 49, the weights have 48"),
+        ({"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": True}}}, "center_writing_weights"),
+    ],
+)
+def test_what_saelens_offers_and_is_not_done_here_is_named(tmp_path, changes, message):
+    dictionaries.save_saelens(random_(), tmp_path)
+    edit(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation": "groupmax"}, "activation is 'groupmax'; here only 'topk' is done"),
+        ({"transcode": True}, "transcode is True"),
+        ({"skip_connection": True}, "skip_connection is True"),
+        ({"signed": True}, "signed is True"),
+        ({"k": 0}, "gives no k"),
+        ({"k": 49}, "k must be between 1 and its 48 codes, got 49"),
+        ({"d_in": 9}, "cfg.json says d_in = 9, the weights have 8"),
+    ],
+)
+def test_what_sparsify_offers_and_is_not_done_here_is_named(tmp_path, changes, message):
+    dictionaries.save_sparsify(random_(k=4), tmp_path)
+    edit(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w | {"b_dec": w["b_dec"] * float("nan")}, r"bias holds 8 of 8 values that are not finite"),
+        (lambda w: w | {"b_enc": w["b_enc"][:-1]}, r"encoder_bias must be \(48,\), got \(47,\)"),
+        (lambda w: w | {"W_dec": w["W_dec"].T.contiguous()}, r"dictionary must be \(48, 8\), got \(8, 48\)"),
+        (lambda w: w | {"W_enc": w["W_enc"].long()}, "W_enc must be floating-point, got torch.int64"),
+        (lambda w: w | {"threshold": w["b_enc"].clone()}, "also holds threshold"),
+        (lambda w: {name: values for name, values in w.items() if name != "b_enc"}, "lacks b_enc"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
+    dictionaries.save_saelens(random_(), tmp_path)
+    file = tmp_path / "sae_weights.safetensors"
+    save_file(change(load_file(file)), file)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+def test_a_dictionary_of_the_wrong_width(tmp_path):
+    dictionaries.save_saelens(random_(), tmp_path)
+    with pytest.raises(ValueError, match=r"reads 8 neurons, but the site mlp.1 has 512: name the dictionaries of this"):
+        load(tmp_path, n_neurons=512, site="mlp.1")
+    with pytest.raises(ValueError, match=r"reads 8 neurons, got activations \(3, 9\)"):
+        random_().encode(torch.ones(3, 9))
+
+
+def test_a_folder_without_safetensors_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no dictionary at"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="it holds nothing"):
+        load(tmp_path)
+    torch.save({"W": torch.eye(2)}, tmp_path / "ae.pt")
+    with pytest.raises(FileNotFoundError, match=r"ae.pt, a pickle, which is not read .* convert it"):
+        load(tmp_path)
+    dictionaries.save_saelens(random_(), tmp_path)
+    os.remove(tmp_path / "cfg.json")
+    with pytest.raises(FileNotFoundError, match=r"no cfg.json"):
+        load(tmp_path)
+
+
+def test_a_cut_file_is_named(tmp_path):
+    dictionaries.save_saelens(random_(), tmp_path)
+    file = tmp_path / "sae_weights.safetensors"
+    file.write_bytes(file.read_bytes()[:900])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        load(tmp_path)
+
+
+def test_places_of_the_published_dictionaries(tmp_path, monkeypatch):
+    asked = []
+    for layer in range(6):
+        for folder in ("e-res-sm", f"{layer}-att-sm", f"{layer}-mlp-sm", f"{layer}-res-sm", f"layers.{layer}.mlp"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+    monkeypatch.setattr(dictionaries, "fetch", lambda name, patterns: asked.append((name, patterns)) or tmp_path)
+    sites = ["embed", *(f"{kind}.{layer}" for layer in range(6) for kind in ("attention", "mlp", "residual"))]
+    found = [dictionaries.locate("marks", site) for site in sites]
+    assert len(set(found)) == 19
+    assert [path.name for path in found[:4]] == ["e-res-sm", "0-att-sm", "0-mlp-sm", "0-res-sm"]
+    assert asked[1] == ("ctigges/pythia-70m-deduped__att-sm_processed", ["0-att-sm/*.json", "0-att-sm/*.safetensors"])
+    with pytest.raises(FileNotFoundError, match=r"eleuther has no dictionary for mlp.9: .* holds no layers.9.mlp"):
+        dictionaries.locate("eleuther", "mlp.9")
+    assert dictionaries.locate("eleuther", "embed") is None
+    assert dictionaries.locate("eleuther", "mlp.5") == tmp_path / "layers.5.mlp"
+    assert dictionaries.locate("eleuther", "residual.2", root="here").as_posix() == "here/layers.2"
+    with pytest.raises(ValueError, match=r"must be one of marks, eleuther, or a path with \{site\}"):
+        dictionaries.locate("gemma", "mlp.0")
+
+
+def test_without_a_network_the_remedy_is_named(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        FileNotFoundError, match=r"not in the local cache .*hf download .* --local-dir FOLDER.*marks@FOLDER"
+    ):
+        dictionaries.locate("marks", "mlp.0")
+    with pytest.raises(FileNotFoundError, match="no name on the hub"):
+        dictionaries.fetch("/no/such/folder/at all")
