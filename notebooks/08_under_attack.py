@@ -429,6 +429,8 @@ lines = []
 for reading, rows in [("published", by_leak), *other_saes[other_saes.n_sae == 1].groupby("reading", sort=False)]:
     spoken, lost = adversarial.speaking(rows)
     found = adversarial.slopes(spoken[spoken.n_classes.isin(spoken[spoken.epsilon == 0].n_classes)]).assign(all="mlp")
+    if found.empty:  # not run
+        continue
     found["code"] = found.n_classes.map(CODE)
     groups, _ = statistics.trend(found, "code", "all")
     of_classes = {f"{n} classes": slope for n, slope in zip(found.n_classes, found.slope, strict=True)}
