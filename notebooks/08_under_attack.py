@@ -57,14 +57,10 @@ cnn_epochs: int = 20
 cnn_images: int = 128
 n_rows: int = 128  # rows of a layer for an SAE (paper: 10,000)
 attack_steps: int = 3  # steps of the attack in training, as far together as the paper's 40
-readings: str = (
-    "published, twice λ"  # other SAEs, names of superpos.systems.adversarial.READINGS, separated by semicolons
-)
+readings: str = "published, twice λ"  # other SAEs, of superpos.systems.adversarial.READINGS, separated by semicolons
 reading_datasets: str = "digits"  # data sets on which the MLP is read by these too, under the paper's update
 n_sae: int = 2  # SAEs of different seeds a layer, for their spread, in the MLP of seed 1 on the first data set
-masking_classes: str = (
-    "2"  # numbers of classes whose networks are checked for gradient masking, at the largest radius, seed 1
-)
+masking_classes: str = "2"  # classes of the networks, seed 1 and largest radius, that are checked for masking
 masking_test: int = 50  # test images of these checks
 lr: float = 0.02  # step size of training, a tenth after 75% and 90% (paper: 0.01, after 50% and 75%)
 batch_size: int = 32  # images a step (paper: 256)
@@ -214,16 +210,8 @@ learned.agg(["sum", "count"]).apply(lambda row: f"{row['sum']} of {row['count']}
 
 
 # %% mystnb={"figure": {"caption": "Test accuracy under attack at the radius of training (PGD, 40 steps), one line a number of classes; the menus choose data set, network and update. Mean of the networks, bands their 95% t interval.", "name": "fig-attack-robust"}} tags=["hide-input", "nbval-ignore-output"]
-def for_both_updates(table):
-    """The networks at radius 0, which serve both updates, under the name of each."""
-    plain = table[table.epsilon == 0]
-    return pd.concat([table[table.epsilon > 0], *(plain.assign(update=update) for update in ("leak", "corrected"))])
-
-
-by = ["dataset", "network", "update", "n_classes", "epsilon"]
-lines = statistics.summarize(for_both_updates(each), by, "own").sort_values(
-    ["update", *by], ascending=[False] + [True] * 5
-)
+by = ["update", "dataset", "network", "n_classes", "epsilon"]
+lines = adversarial.ordered(statistics.summarize(adversarial.for_both_updates(each), by, "own"), *by)
 charts.lines(
     lines.assign(classes=lines.n_classes.astype(str)), "epsilon", "own", low="low", high="high", color="classes",
     x_title="radius ε of training", y_title="accuracy under attack", y_domain=(0, 1), choose=["update", "dataset", "network"],
@@ -253,15 +241,13 @@ print(
 # Each layer by itself, clean and attacked apart, relative to the same layer at ε = 0.
 
 # %% mystnb={"figure": {"caption": "F of each layer relative to its mean at ε = 0, on clean images and on images attacked at the radius of training; the menus choose. Mean of the networks, bands their 95% t interval.", "name": "fig-attack-ratio"}} tags=["hide-input", "nbval-ignore-output"]
-rows = for_both_updates(full[full.layer != "out"])
+rows = adversarial.for_both_updates(full[full.layer != "out"])
 rows = pd.concat([rows, rows[rows.epsilon == 0].assign(inputs="attacked")])
 keys = ["update", "dataset", "network", "n_classes", "layer"]
 base = rows[(rows.epsilon == 0) & (rows.inputs == "clean")].groupby(keys)[F].mean().rename("base")
 ratios = rows.join(base, on=keys).assign(ratio=lambda table: table[F] / table.base)
-lines = statistics.summarize(ratios, [*keys, "inputs", "epsilon"], "ratio")
-lines = lines.sort_values(
-    ["update", "dataset", "network", "n_classes", "layer", "inputs", "epsilon"],
-    ascending=[False] + [True] * 4 + [False, True],
+lines = adversarial.ordered(
+    statistics.summarize(ratios, [*keys, "inputs", "epsilon"], "ratio"), *keys, "inputs", "epsilon"
 )
 lines["classes"] = lines.n_classes.astype(str)
 charts.lines(
@@ -438,7 +424,7 @@ for reading, rows in [("published", by_leak), *other_saes[other_saes.n_sae == 1]
         {
             "reading": reading,
             **of_classes,
-            **groups[["slope", "low", "high"]].squeeze().to_dict(),
+            **(groups[["slope", "low", "high"]].iloc[0] if len(groups) else {}),
             "left out": len(lost),
         }
     ]

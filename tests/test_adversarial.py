@@ -340,3 +340,14 @@ def test_every_choice_has_its_slopes():
     assert slope["F", "all", "both", "parameters", "leak"] == pytest.approx(-2)
     assert slope.xs("rank", level="measure").abs().max() < 1e-9
     assert ("above chance", "leak") not in set(zip(found.counted, found["update"], strict=True))
+
+
+def test_radius_0_stands_under_every_update_and_the_usual_comes_first():
+    table = adversarial.for_both_updates(planted())
+    assert table.groupby("update").size().nunique() == 1
+    assert table[table.epsilon == 0].groupby("update").size().to_dict() == {"corrected": 6, "leak": 6}
+    table["dataset"] = np.where(np.arange(len(table)) % 2, "mnist", "fashion-mnist")
+    found = adversarial.ordered(table, "update", "dataset", "epsilon")
+    first = found.drop_duplicates(["update", "dataset"])[["update", "dataset"]].to_numpy().tolist()
+    assert first == [[u, d] for u in ("leak", "corrected") for d in ("mnist", "fashion-mnist")]
+    assert found.epsilon[:3].tolist() == [0.0] * 3

@@ -208,22 +208,8 @@ learned.agg(["sum", "count"]).apply(lambda row: f"{row['sum']} of {row['count']}
 
 
 # %% mystnb={"figure": {"caption": "Test accuracy under attack at the radius of training (PGD, 40 steps), one line a width; the menus choose network, classes and update. Mean of the networks, bands their 95% t interval.", "name": "fig-room-robust"}} tags=["hide-input", "nbval-ignore-output"]
-def for_both_updates(table):
-    """The networks at radius 0, which serve both updates, under the name of each."""
-    plain, updates = table[table.epsilon == 0], table[table.epsilon > 0]["update"].unique()
-    return pd.concat([table[table.epsilon > 0], *(plain.assign(update=update) for update in updates)])
-
-
-def sorted_menus(table, *columns):
-    """Rows so that the menus start with the paper's update and the MLP."""
-    rank = {"leak": 0, "corrected": 1, "mlp1": 0, "cnn1": 1, "clean": 0, "attacked": 1}
-    return table.sort_values(
-        list(columns), key=lambda column: column.map(lambda value: rank.get(value, value)), kind="stable"
-    )
-
-
 by = ["update", "network", "n_classes", "width", "epsilon"]
-lines = sorted_menus(statistics.summarize(for_both_updates(each), by, "own"), *by)
+lines = adversarial.ordered(statistics.summarize(adversarial.for_both_updates(each), by, "own"), *by)
 lines = lines.assign(classes=lines.n_classes.astype(str), width=lines.width.map("{:g}".format))
 charts.lines(
     lines, "epsilon", "own", low="low", high="high", color="width", x_title="radius ε of training", y_title="accuracy under attack",
@@ -235,12 +221,14 @@ charts.lines(
 # ## F against the radius
 
 # %% mystnb={"figure": {"caption": "F of the hidden layer relative to its mean at ε = 0, one line a width, on clean images and on images attacked at the radius of training; the menus choose. Mean of the networks, bands their 95% t interval.", "name": "fig-room-ratio"}} tags=["hide-input", "nbval-ignore-output"]
-rows = for_both_updates(full[full.layer != "out"])
+rows = adversarial.for_both_updates(full[full.layer != "out"])
 rows = pd.concat([rows, rows[rows.epsilon == 0].assign(inputs="attacked")])
 keys = ["update", "network", "n_classes", "width"]
 base = rows[(rows.epsilon == 0) & (rows.inputs == "clean")].groupby(keys)[F].mean().rename("base")
 ratios = rows.join(base, on=keys).assign(ratio=lambda table: table[F] / table.base)
-lines = sorted_menus(statistics.summarize(ratios, [*keys, "inputs", "epsilon"], "ratio"), *keys, "inputs", "epsilon")
+lines = adversarial.ordered(
+    statistics.summarize(ratios, [*keys, "inputs", "epsilon"], "ratio"), *keys, "inputs", "epsilon"
+)
 lines = lines.assign(classes=lines.n_classes.astype(str), width=lines.width.map("{:g}".format))
 charts.lines(
     lines, "epsilon", "ratio", low="low", high="high", color="width", dash="inputs", rule=1, choose=["update", "network", "classes"],

@@ -34,8 +34,10 @@ __all__ = [
     "above_chance",
     "attack_run",
     "attacked_images",
+    "for_both_updates",
     "layer_weights",
     "masking_run",
+    "ordered",
     "paper_attack",
     "read_layers",
     "slopes",
@@ -388,3 +390,16 @@ def _with_plain(rows, conditions):
     """Those of some CONDITIONs that have networks at radius 0."""
     plain = set(map(tuple, rows.loc[rows.epsilon == 0, CONDITION[:-1]].to_numpy().tolist()))
     return [condition for condition in conditions if tuple(condition[:-1]) in plain]
+
+
+def for_both_updates(table):
+    """The rows of an update, those at radius 0, which serve every update, under the name of each. → DataFrame"""
+    above, plain = table[table.epsilon > 0], table[table.epsilon == 0]
+    return pd.concat([above, *(plain.assign(update=update) for update in above["update"].unique())], ignore_index=True)
+
+
+def ordered(table, *columns):
+    """Rows in the order of some columns, the paper's update, MNIST, MLPs and clean images first. → DataFrame"""
+    first = ("leak", "mnist", "mlp", "mlp1", "clean")
+    places = {name: sorted(table[name].unique(), key=lambda value: (value not in first, value)) for name in columns}
+    return table.sort_values(list(columns), key=lambda column: column.map(places[column.name].index), kind="stable")
