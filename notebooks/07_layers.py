@@ -618,12 +618,14 @@ print(f"networks in which half of the texts were not enough for the first MLP: {
 # %% [markdown]
 # ## Where it breaks
 #
-# Quality of the SAEs: variance left unexplained, active codes a token, dead codes; mean over networks and sites, and the worst site.
+# Quality of the SAEs: variance left unexplained, active codes a token, dead codes, and F as a share of the D codes, above which it cannot rise; mean over
+# networks and sites, and the worst site.
 
 # %%
+full["of all codes"] = full[F] / full.n_codes
 quality = full.groupby(["reading", "line"], sort=False)
 worst = full.loc[quality.fvu.idxmax()].set_index(["reading", "line"])
-quality[["fvu", "l0", "dead"]].mean().join(
+quality[["fvu", "l0", "dead", "of all codes"]].mean().join(
     worst[["site", "fvu"]].rename(columns={"site": "worst site", "fvu": "its fvu"})
 )
 
@@ -679,7 +681,8 @@ print({name: f"{value:.1%}" for name, value in spread.items()})
 # %% [markdown]
 # - **The model is small, and so are its texts.** It has seen Python and little else; a profile over its layers is one of a model that knows syntax and
 #   names, not the world. What it says of Pythia is a shape to look for.
-# - **SAEs of our own have at most as many codes as their size allows**, while Pythia's have 64 for each neuron: levels of F cannot be compared.
+# - **F cannot pass the number of codes.** Where it comes near, as the table of the quality shows, a larger dictionary would read more. Pythia's have 64 codes for
+#   each neuron, and levels of F cannot be compared.
 # - **F of a site depends on the SAE's quality there.** A site that its SAE explains badly has an F of what is explained. The table of the quality names the worst.
 # - **Attention and MLP outputs are small beside the stream.** The protocol scales every site to one mean length, so λ presses alike; published dictionaries
 #   have a λ of their own at each site.
@@ -699,6 +702,6 @@ print({name: f"{value:.1%}" for name, value in spread.items()})
 #
 # ```{dropdown} A solution
 # The first asks whether the features that were found need context to be active: the ruler stays and the texts change. The second asks how many features there would be
-# to find in a model that gets no context: the ruler is made anew. A model that looks at single tokens alone gives the same F in order and in both controls; the first MLP
-# of a GPT-NeoX, which runs beside the attention and sees nothing but its own token, is one. Look at it in the figure of the controls.
+# to find in a model that gets no context: the ruler is made anew. What looks at single tokens alone gives the same F in any order by the same SAEs, and nearly
+# the same by those that are fitted anew, to other tokens. The first MLP of a GPT-NeoX, which runs beside the attention and sees nothing but its own token, is such a part. Look at it in the figure of the controls.
 # ```
