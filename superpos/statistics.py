@@ -10,8 +10,10 @@ __all__ = [
     "correlate",
     "correlation_interval",
     "crossing",
+    "geometric_interval",
     "mean_interval",
     "meta_slope",
+    "peak",
     "pearson",
     "pool",
     "rank_correlation",
@@ -48,6 +50,17 @@ def mean_interval(values, confidence=0.95):
     half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, values.size - 1)
     mean = float(values.mean())
     return mean, mean - float(half), mean + float(half)
+
+
+def geometric_interval(values, confidence=0.95):
+    """Geometric mean of n independent values above 0 with the t interval of their logarithms. → (mean, low, high)
+
+    Raises ValueError for fewer than 2 values, NaN, or a value that is not above 0.
+    """
+    values = _finite(values, "values")
+    if (values <= 0).any():
+        raise ValueError(f"values must be above 0, got {values.min():g}")
+    return tuple(float(np.exp(value)) for value in mean_interval(np.log(values), confidence))
 
 
 def correlation_interval(x, y, *, seed=0, confidence=0.95, resamples=RESAMPLES):
@@ -208,6 +221,19 @@ def crossing(t, y, level):
         return float("nan")
     k = above[0]
     return float(t[k - 1] + (t[k] - t[k - 1]) * (level - y[k - 1]) / (y[k] - y[k - 1]))
+
+
+def peak(x, y):
+    """Where a series y (n,) over x is largest, and how far it rises inside. → (x there, largest inner value / larger end)
+
+    The second is above 1 for a hunchback, below 1 for a series that is largest at an end. ValueError for fewer than 3
+    points, NaN, or a value that is not above 0.
+    """
+    x, y = _paired(x, y)
+    if (y <= 0).any():
+        raise ValueError(f"values must be above 0, got {y.min():g}")
+    y = y[np.argsort(x, kind="stable")]
+    return float(np.sort(x)[np.argmax(y)]), float(y[1:-1].max() / max(y[0], y[-1]))
 
 
 def steepest(t, y, direction, *, start=None, end=None, width=9):

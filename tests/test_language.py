@@ -122,6 +122,30 @@ def test_products_are_those_of_fit_and_reading(monkeypatch):
     assert half["effective_features"] != whole["effective_features"]
 
 
+def test_dictionaries_that_are_kept_are_not_fitted_again(monkeypatch, tmp_path):
+    """Kept by what decides a fit: the same for texts in order and in disorder, others for another λ."""
+    fit, labels = sae.fit, []
+    monkeypatch.setattr(
+        sae, "fit", lambda *args, label, **more: labels.append(label) or fit(*args, label=label, **more)
+    )
+
+    def run(**changes):
+        labels.clear()
+        rows = language_run(SMALL, "fit:l1", "python:read", 0, 20, **FIT | {"sites": "mlp,residual"} | changes)
+        return [row["effective_features"] for row in rows], list(labels)
+
+    alone, fitted = run()
+    assert fitted == ["mlp.0", "residual.0"]
+    assert run(folder=tmp_path, sites="mlp.0") == (alone[:1], ["mlp.0"])
+    assert run(folder=tmp_path) == (alone, ["residual.0"])
+    assert run(folder=tmp_path, shuffled="read")[1] == []
+    assert run(folder=tmp_path, shuffled="both")[1] == ["mlp.0", "residual.0"]
+    weak, fitted = run(folder=tmp_path, l1=0.01)
+    assert fitted == ["mlp.0", "residual.0"]
+    assert weak != alone
+    assert not any((language.data_root() / "language" / "runs").iterdir())
+
+
 def test_topk_dictionaries_of_our_own():
     table = pd.DataFrame(
         language_run(SMALL, "fit:topk", "python:read", 3, 20, **FIT, expansion=2, k=4, sites="mlp,embed")

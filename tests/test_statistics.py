@@ -314,3 +314,21 @@ def test_variances_must_be_positive():
         statistics.pool([1, 2], [0, 1])
     with pytest.raises(ValueError, match="expected at least 3 effects"):
         statistics.meta_slope([1, 2], [1, 2], [1, 1])
+
+
+def test_a_peak_and_how_far_it_rises_inside():
+    assert statistics.peak([0, 1, 2, 3], [2, 6, 5, 4]) == (1, 1.5)
+    assert statistics.peak([3, 0, 2, 1], [4, 2, 5, 6]) == (1, 1.5), "the order of rows does not matter"
+    assert statistics.peak([-1, 0, 1], [8, 2, 1]) == (-1, 0.25), "a series that falls has its peak at an end"
+    with pytest.raises(ValueError, match="above 0, got 0"):
+        statistics.peak([0, 1, 2], [0, 1, 2])
+    with pytest.raises(ValueError, match="at least 3 pairs"):
+        statistics.peak([0, 1], [1, 2])
+
+
+def test_a_geometric_mean_by_hand():
+    mean, low, high = statistics.geometric_interval([1, 4])
+    assert mean == pytest.approx(2)
+    assert high / mean == pytest.approx(mean / low) == pytest.approx(np.exp(12.706205 * np.log(2)), rel=1e-5)
+    with pytest.raises(ValueError, match="above 0, got -1"):
+        statistics.geometric_interval([1, -1])

@@ -6,7 +6,7 @@ machine with a network this is what the paper did with Pythia-70M, a run a draw 
     sweep.run(language_run, sweep.expand(
         model="EleutherAI/pythia-70m-deduped", dictionaries=["marks", "eleuther"],
         texts="hub:monology/pile-uncopyrighted:train:text", seed=[0, 1, 2], n_texts=20_000, context=512,
-    ), "book/results/language_pythia.csv", n_jobs=1)
+    ), "book/results/pythia.csv", n_jobs=1)
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from superpos import dictionaries as published
 from superpos import sae
@@ -89,24 +90,25 @@ def loss_of(model, tokens, n_texts=LOSS_TEXTS):
 def language_run(
     model, dictionaries, texts, seed, n_texts, *, context=512, windows="first", sites="all", shuffled="none", first_token="keep",
     products="float32", budget=8192, n_rows=2000, fit_texts="", n_fit_texts=0, fit_rows=100_000, sae_steps=10_000,
-    expansion=8.0, k=32,
+    expansion=8.0, k=32, l1=sae.PROTOCOL.l1, folder=None,
 ):  # fmt: skip
     """A run for a sweep: F at every site of one model, read by one kind of dictionary on one draw of texts. → a row a site
 
     model: as `load_model` takes it. dictionaries: "marks" or "eleuther" (`superpos.dictionaries.PUBLISHED`; "marks@FOLDER":
     the same folders below a local one), a path with {site} in it, or "fit:l1", "fit:topk": SAEs of our own (FITS, with
-    `expansion` codes a neuron, `sae_steps` steps and, for TopK, `k`), fitted to `fit_rows` tokens of `n_fit_texts` of
-    `fit_texts`, a source that must not be that of the reading. texts, n_texts, context, windows: what is read
+    `expansion` codes a neuron, `sae_steps` steps, and λ `l1` in the sum unit, or `k` for TopK), fitted to `fit_rows` tokens
+    of `n_fit_texts` of `fit_texts`, a source that must not be that of the reading. texts, n_texts, context, windows: what is read
     (`superpos.systems.texts.tokenize`). seed: decides texts and tokens drawn and SAEs, each by a stream of its own; that of a
     small model stands in its name.
     shuffled: control on tokens in random order (`Tokens.shuffled`): "none", "read" (dictionaries stay), or "both" (our SAEs
     are fitted to such tokens, too). sites: "all", or names or kinds separated by commas; those without a dictionary are
-    left out. products: of the reading, and of the fits of our own. Others: `Survey`.
+    left out. products: of the reading, and of the fits of our own. folder: keeps SAEs of our own for other runs that would
+    fit the same (None: they go with the run). Others: `Survey`.
     Columns: those of `Survey.rows`; loss (of the model, nats a token, on the texts as read); enough (`enough`); the
     revisions of model and dictionary, where they are of the hub.
     Everything is checked before the texts are read. A run that was stopped goes on from its last minute.
     """
-    arguments = dict(locals())
+    arguments = {name: value for name, value in locals().items() if name != "folder"}
     _check(dictionaries, texts, fit_texts, n_fit_texts, shuffled=shuffled, first_token=first_token, products=products)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = load_model(model, device)
@@ -114,7 +116,7 @@ def language_run(
     limit = getattr(loaded._module.config, "max_position_embeddings", context)
     if context > limit:
         raise ValueError(f"context must be at most the {limit} tokens that {model} can see, got {context}")
-    folder = data_root() / "language" / "runs" / hashlib.sha256(repr(arguments).encode()).hexdigest()[:16]
+    own = data_root() / "language" / "runs" / _digest(arguments)
     fits, cut = dictionaries.startswith("fit:"), {"context": context, "windows": windows}
     found = None if fits else _published(dictionaries, modules, loaded._module.config.hidden_size)
     tokens = tokenize(texts, loaded.tokenizer, n_texts, **cut, seed=seed)
@@ -125,20 +127,26 @@ def language_run(
         config = FITS[dictionaries.removeprefix("fit:")].but(
             steps=sae_steps, expansion=float(expansion), products=products
         )
-        config = config.but(k=k) if config.k else config
+        config = config.but(k=k) if config.k else config.but(l1=float(l1))
         rest = {"n_rows": fit_rows, "seed": seed, "first_token": first_token, "budget": budget}
-        found = _fitted(loaded, sample, modules, config, folder, **rest)
+        place = Path(folder) / _digest(model, sample.fingerprint(), config, rest) if folder else own
+        found = _fitted(loaded, sample, modules, config, place, **rest)
     survey = Survey(
         loaded, tokens, found, first_token=first_token, products=products, budget=budget, n_rows=n_rows, seed=seed,
-        path=folder / "survey.safetensors", device=device,
+        path=own / "survey.safetensors", device=device,
     ).run()  # fmt: skip
     loss = loss_of(loaded, tokens)
     rows = [row | {"loss": loss, "enough": enough(row["curve_texts"], row["curve_features"])} for row in survey.rows()]
     rows = [row | {"model_revision": _revision(loaded._module.config.name_or_path)} for row in rows]
     rows = [row | {"dictionary_revision": _revision(found[row["site"]].name)} for row in rows]
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+        shutil.rmtree(own)
     return rows
+
+
+def _digest(*what):
+    """What tells arguments from others: 16 hexadecimal digits."""
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
 def _check(dictionaries, texts, fit_texts, n_fit_texts, **choices):
@@ -180,10 +188,12 @@ def _published(source, modules, n_neurons):
 def _fitted(model, tokens, modules, config, folder, *, n_rows, seed, first_token, budget):
     """An SAE of our own for every site, kept in `folder` as soon as it is fitted. → dict site: Dictionary"""
     paths = {site: folder / f"{site}.safetensors" for site in modules}
-    missing = {site: name for site, name in modules.items() if not paths[site].exists()}
-    if missing:
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = collect(model, tokens, missing, n_rows, seed=seed, first_token=first_token, budget=budget)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # of two runs that ask for the same, one fits
+        missing = {site: name for site, name in modules.items() if not paths[site].exists()}
+        rows = {}
+        if missing:
+            rows = collect(model, tokens, missing, n_rows, seed=seed, first_token=first_token, budget=budget)
         for site in missing:
             fitted = sae.fit(rows.pop(site), config, seed=seed, label=site)
             fitted.save(folder / "fresh")
