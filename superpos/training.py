@@ -6,16 +6,13 @@ leak        ½ ∇L(x) + ½ ∇L(x') + ∇L(x''), as in the paper's code, whose 
 """
 
 import hashlib
-import json
-import os
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
+from superpos import checkpoint as files
 from superpos.attacks import classification_loss, pgd
 from superpos.progress import progress
 
@@ -150,40 +147,23 @@ class _State:
             self.model.load_state_dict(self.best)
 
     def _save(self):
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors = files.state_of(self.model, self.optimizer, self.generator)
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
-        for i, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"optimizer.{i}.{name}": torch.as_tensor(value) for name, value in values.items() if value is not None
-            }
-        tensors["generator"] = self.generator.get_state()
-        tensors = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
         about = {"settings": self.settings, "history": self.history, "best_share": self.best_share}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        save_file(tensors, fresh, {"superpos": json.dumps(about)})
-        os.replace(fresh, self.path)
+        files.write(self.path, tensors, about)
 
     def resume(self):
         """Load the checkpoint, if there is one. ValueError if it is of another training."""
         if not (self.path and self.path.exists()):
             return
-        with safe_open(self.path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("superpos", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        tensors, about = files.read(self.path)
         other = [name for name, value in self.settings.items() if about.get("settings", {}).get(name) != value]
         if other:
             raise ValueError(
                 f"{self.path} is a checkpoint of another training: {', '.join(other)} differ; name another file"
             )
-        self.model.load_state_dict(_below(tensors, "model."))
-        self.best = _below(tensors, "best.") or None
-        states = {}
-        for name, value in _below(tensors, "optimizer.").items():
-            i, _, what = name.partition(".")
-            states.setdefault(int(i), {})[what] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
-        self.generator.set_state(tensors["generator"])
+        files.put_back(tensors, self.model, self.optimizer, self.generator)
+        self.best = {n.removeprefix("best."): value for n, value in tensors.items() if n.startswith("best.")} or None
         self.history, self.best_share = about["history"], about["best_share"]
 
 
@@ -193,10 +173,6 @@ def fingerprint(images):
         return ""
     content = images.images.cpu().numpy().tobytes() + images.labels.cpu().numpy().tobytes()
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _below(tensors, prefix):
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 @contextmanager

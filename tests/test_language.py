@@ -223,7 +223,7 @@ def test_a_revision_of_the_hub_is_asked_for(folder, monkeypatch):
 
 
 def test_revisions_of_the_hub_are_kept():
-    path = "/home/me/.cache/huggingface/hub/models--EleutherAI--sae/snapshots/1a2b3c/layers.0"
+    path = "/cache/huggingface/hub/models--EleutherAI--sae/snapshots/1a2b3c/layers.0"
     assert language._revision(path) == language._revision(path[: path.index("/layers")]) == "1a2b3c"
     assert language._revision("/data/saes/layers.0") == ""
 

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "superpos"
 ORDER = [
-    "progress", "provenance", "metrics", "descent", "sae", "dictionaries", "usage", "data", "networks", "attacks",
+    "progress", "provenance", "checkpoint", "metrics", "descent", "sae", "dictionaries", "usage", "data", "networks", "attacks",
     "training", "robustness", "llc",
     "activations", "measurement",
     "systems.planted", "systems.toy", "systems.parity", "systems.programs", "systems.algorithms", "systems.modular",

@@ -10,16 +10,15 @@ Every run leaves, beside F, robustness, the SAE's quality, and the measures that
 import hashlib
 import itertools
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
+from superpos import checkpoint as files
 from superpos import data, networks, robustness, sae, training
 from superpos.activations import read_activations, shuffle_columns
 from superpos.attacks import classification_loss, pgd
@@ -38,6 +37,7 @@ __all__ = [
     "layer_weights",
     "masking_run",
     "ordered",
+    "own_accuracy",
     "paper_attack",
     "read_layers",
     "slopes",
@@ -206,11 +206,7 @@ def _trained(network, width, images, validation, options, folder):
     checkpoint = path.with_suffix(".checkpoint")
     model, history = train_network(network, width, images, validation, **options, checkpoint=checkpoint)
     ended = _ended(model, images, history)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, fresh, {"settings": settings, "ended": json.dumps(ended)})
-    os.replace(fresh, path)
+    files.write(path, model.state_dict(), {"settings": json.loads(settings), "ended": ended})
     checkpoint.unlink(missing_ok=True)
     return model, ended
 
@@ -220,9 +216,8 @@ def _kept(path):
     if not path.exists():
         return None
     try:
-        with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            return weights, json.loads(file.metadata()["ended"])
+        weights, about = files.read(path)
+        return weights, about["ended"]
     except SafetensorError:  # cut short
         return None
 
@@ -323,9 +318,9 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
             raise ValueError(f"condition {key} has no network at radius 0, which a slope is relative to")
         networks_of = pd.concat([same, attacked[attacked.inputs.isin(kinds[inputs])]])
         by_layer = networks_of.groupby(["epsilon", "seed", "layer"])[column].mean().unstack("layer")
-        weights = networks_of.groupby("layer").parameters.first().astype(float)
-        weights = weights if layers == "parameters" else weights * 0 + 1
-        line = _relative_slope(by_layer, (weights / weights.sum()).to_numpy())
+        parameters = networks_of.groupby("layer").parameters.first().to_numpy()
+        weights = parameters if layers == "parameters" else np.ones(len(parameters))
+        line = _relative_slope(by_layer, weights / weights.sum())
         lines.append(dict(zip(CONDITION, key, strict=True)) | line)
     return pd.DataFrame(lines)
 
@@ -359,10 +354,14 @@ def speaking(table):
     return table[~is_silent], silent.reset_index(drop=True)
 
 
+def own_accuracy(table):
+    """Accuracy of the network of each row under attack at the radius that it was trained at. → Series"""
+    return pd.Series([row[f"accuracy_{row['epsilon']:g}"] for row in table.to_dict("records")], table.index)
+
+
 def above_chance(table, margin=0.1):
     """Which rows are of networks that do better than guessing, by `margin`, under attack at their own radius. → bool Series"""
-    own = [row[f"accuracy_{row['epsilon']:g}"] for row in table.to_dict("records")]
-    return pd.Series(own, table.index) > 1 / table.n_classes + margin
+    return own_accuracy(table) > 1 / table.n_classes + margin
 
 
 def slopes_by_choice(table, measures=MEASURES):
@@ -374,22 +373,16 @@ def slopes_by_choice(table, measures=MEASURES):
     """
     tables = []
     for counted, rows in {"all": table, "above chance": table[above_chance(table)]}.items():
-        radii = rows[rows.epsilon > 0].groupby(CONDITION).epsilon.nunique()
-        whole = radii.index[radii >= 2].intersection(_with_plain(rows, radii.index))
-        plain = rows.epsilon == 0
-        rows = rows[plain | pd.MultiIndex.from_frame(rows[CONDITION]).isin(whole)]
+        plain, above = rows[rows.epsilon == 0], rows[rows.epsilon > 0]
+        radii = above.groupby(CONDITION, as_index=False).epsilon.nunique()
+        whole = radii.loc[radii.epsilon >= 2, CONDITION].merge(plain[CONDITION[:-1]].drop_duplicates())
+        rows = pd.concat([plain, above.merge(whole)])
         for inputs, layers, (measure, column) in itertools.product(
             ("both", *INPUTS), ("parameters", "equal"), measures.items()
         ):
             found = slopes(rows, inputs=inputs, layers=layers, column=column)
             tables.append(found.assign(inputs=inputs, layers=layers, measure=measure, counted=counted))
     return pd.concat(tables, ignore_index=True)
-
-
-def _with_plain(rows, conditions):
-    """Those of some CONDITIONs that have networks at radius 0."""
-    plain = set(map(tuple, rows.loc[rows.epsilon == 0, CONDITION[:-1]].to_numpy().tolist()))
-    return [condition for condition in conditions if tuple(condition[:-1]) in plain]
 
 
 def for_both_updates(table):

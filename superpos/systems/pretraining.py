@@ -6,7 +6,6 @@ trains it (again), and prints the folder: Hugging Face's format, safetensors alo
 """
 
 import contextlib
-import json
 import math
 import os
 import sys
@@ -15,9 +14,8 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors import safe_open
-from safetensors.torch import save_file
 
+from superpos import checkpoint
 from superpos.data import data_root
 from superpos.progress import progress
 from superpos.systems.texts import python_texts, train_tokenizer
@@ -208,32 +206,14 @@ class _Training:
         self.losses.append(loss.item())
 
     def _save(self):
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for i, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{name}": torch.as_tensor(value) for name, value in values.items()}
-        tensors["generator"] = self.generator.get_state()
-        fresh = self.path.with_name(f".{self.path.name}.new")
-        tensors = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-        save_file(tensors, fresh, {"superpos": json.dumps({"small": str(self.small), "losses": self.losses})})
-        os.replace(fresh, self.path)
+        tensors = checkpoint.state_of(self.model, self.optimizer, self.generator)
+        checkpoint.write(self.path, tensors, {"small": str(self.small), "losses": self.losses})
 
     def _resume(self):
-        if not self.path.exists():
-            return
-        with safe_open(self.path, "pt") as file:
-            self.losses = json.loads(file.metadata()["superpos"])["losses"]
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        self.generator.set_state(tensors.pop("generator"))
-        states, weights = {}, {}
-        for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "model":
-                weights[rest] = value
-            else:
-                i, _, what = rest.partition(".")
-                states.setdefault(int(i), {})[what] = value
-        self.model.load_state_dict(weights)
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
+        if self.path.exists():
+            tensors, about = checkpoint.read(self.path)
+            checkpoint.put_back(tensors, self.model, self.optimizer, self.generator)
+            self.losses = about["losses"]
 
 
 if __name__ == "__main__":

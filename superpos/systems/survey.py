@@ -10,17 +10,13 @@ Shares accumulate Σ|z| over all tokens of all texts (Bereska 2025). Padding is 
 activations are unlike any other's, is read like the others unless it is dropped.
 """
 
-import json
-import os
 import time
 from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
-from superpos import metrics
+from superpos import checkpoint, metrics
 from superpos.dictionaries import Dictionary
 from superpos.measurement import baselines
 from superpos.progress import progress
@@ -258,29 +254,21 @@ class Survey:
             tensors |= {f"{site}/totals": usage.totals, f"{site}/active": usage.active, f"{site}/x": self.drawn[site].x}
         n_read = next(iter(self.usages.values())).n_rows
         about = {"settings": self._settings, "done": self.done, "n_read": n_read, "curve": self.curve}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f".{self.path.name}.new")
-        save_file(
-            {name: value.cpu().contiguous() for name, value in tensors.items()}, fresh, {"superpos": json.dumps(about)}
-        )
-        os.replace(fresh, self.path)
+        checkpoint.write(self.path, tensors, about)
 
     def _resume(self):
         if not (self.path and self.path.exists()):
             return
-        with safe_open(self.path, "pt") as file:
-            about = json.loads(file.metadata()["superpos"])
-            other = [name for name, value in self._settings.items() if about["settings"].get(name) != value]
-            if other:
-                raise ValueError(
-                    f"{self.path} is a checkpoint of another survey: {', '.join(other)} differ; name another file"
-                )
-            for site, usage in self.usages.items():
-                device = "cpu" if usage.totals is None else usage.totals.device
-                usage.totals, usage.active = (
-                    file.get_tensor(f"{site}/{name}").to(device) for name in ("totals", "active")
-                )
-                usage.n_rows, self.drawn[site].x = about["n_read"], file.get_tensor(f"{site}/x")
+        tensors, about = checkpoint.read(self.path)
+        other = [name for name, value in self._settings.items() if about["settings"].get(name) != value]
+        if other:
+            raise ValueError(
+                f"{self.path} is a checkpoint of another survey: {', '.join(other)} differ; name another file"
+            )
+        for site, usage in self.usages.items():
+            device = "cpu" if usage.totals is None else usage.totals.device
+            usage.totals, usage.active = (tensors[f"{site}/{name}"].to(device) for name in ("totals", "active"))
+            usage.n_rows, self.drawn[site].x = about["n_read"], tensors[f"{site}/x"]
         self.done, self.curve = about["done"], about["curve"]
 
 

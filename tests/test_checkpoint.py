@@ -1,0 +1,56 @@
+"""Files that are whole or not there, and trainings that go on as if they had not stopped."""
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from superpos import checkpoint
+
+
+def parts():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return model, optimizer, torch.Generator().manual_seed(1)
+
+
+def step(model, optimizer, generator):
+    optimizer.zero_grad()
+    model(torch.randn(8, 4, generator=generator)).square().mean().backward()
+    optimizer.step()
+
+
+def test_what_is_put_back_goes_on_as_if_it_had_not_stopped(tmp_path):
+    straight, stopped = parts(), parts()
+    for _ in range(5):
+        step(*straight)
+    for _ in range(2):
+        step(*stopped)
+    checkpoint.write(tmp_path / "new" / "at", checkpoint.state_of(*stopped) | {"other": torch.ones(1)}, {"steps": 2})
+    tensors, about = checkpoint.read(tmp_path / "new" / "at")
+    again = parts()
+    checkpoint.put_back(tensors, *again)
+    for _ in range(5 - about["steps"]):
+        step(*again)
+    for name, value in straight[0].state_dict().items():
+        assert torch.equal(again[0].state_dict()[name], value)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "at"
+    checkpoint.write(path, {"x": torch.arange(3.0), "same": (kept := torch.ones(2, 3)).T, "view": kept[:1]}, {"n": 1})
+
+    def cut(tensors, file, metadata):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save_file", cut)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write(path, {"x": torch.zeros(3)}, {"n": 2})
+    tensors, about = checkpoint.read(path)
+    assert about == {"n": 1}
+    assert tensors["x"].tolist() == [0, 1, 2]
+    assert tensors["same"].shape == (3, 2)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(SafetensorError):
+        checkpoint.read(path)
