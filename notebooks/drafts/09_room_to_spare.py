@@ -202,7 +202,7 @@ print(f"networks with a layer that says nothing: {len(silent)}")
 # %%
 each = every.drop_duplicates([*adversarial.CONDITION, "epsilon", "seed"]).copy()
 each["above chance"] = adversarial.above_chance(each)
-each["own"] = [row[f"accuracy_{row['epsilon']:g}"] for row in each.to_dict("records")]
+each["own"] = adversarial.own_accuracy(each)
 learned = each[each.epsilon > 0].groupby(["network", "width", "update", "n_classes"])["above chance"]
 learned.agg(["sum", "count"]).apply(lambda row: f"{row['sum']} of {row['count']}", axis=1).unstack("n_classes")
 
@@ -259,9 +259,9 @@ paper = pd.DataFrame(
 wide = pd.concat([paper, slopes]).pivot_table(
     index=["network", "n_classes", "width"], columns="update", values="slope", sort=False
 )
-other = slopes[slopes.n != 12]
+other = slopes[slopes.n != slopes.n.max()]
 print(
-    "conditions of other than 12 networks:",
+    f"conditions of other than {slopes.n.max()} networks:",
     *(f"{c.network}({c.width}), {c.n_classes} classes, {c.n}" for c in other.itertuples()),
     sep=" · ",
 )
@@ -474,7 +474,7 @@ edges.groupby(["network", "width", "epsilon", "inputs"])[["psi", "fvu", "l0", "d
 
 # %% [markdown]
 # - **A wide network is also a better trained one**, at one number of epochs. Width and how far training went are not told apart here.
-# - **λ weighs an absolute value against a squared one**: a layer of a larger scale feels less pressure, and width and attacks both change scales.
+# - **λ weighs an absolute value against a squared one**: a layer of a larger scale feels less pressure, and width and attacks can both change scales.
 # - **ResNet-18 was run at a quarter of its width** for the few updates that two cores can do, and the claim on its widths stays open.
 # - **The two updates share their networks at ε = 0**, and all conditions start from the same three seeds.
 #
