@@ -389,6 +389,7 @@ charts.intervals(
 #
 # H2 under one other choice at a time, both updates: clean and attacked apart, layers counted equally, the effective rank and the
 # participation ratio in place of F, networks at chance left out; in brackets its interval, then how many conditions it is made of.
+# [The next chapter](09_room_to_spare) shows all combinations at once.
 
 # %%
 choices = adversarial.slopes_by_choice(full)

@@ -51,9 +51,7 @@ cnn_per_class: int = 100  # the same four for the CNNs
 cnn_epochs: int = 20
 cnn_images: int = 64
 cnn_test: int = 100
-readings: str = (
-    "published, twice λ"  # other SAEs, names of superpos.systems.adversarial.READINGS, separated by semicolons
-)
+readings: str = "published, twice λ"  # other SAEs, of superpos.systems.adversarial.READINGS, separated by semicolons
 reading_widths: str = "4"  # widths of the MLPs that are read by these too, under the paper's update
 resnet_dataset: str = "digits"  # what ResNet-18 is trained on (paper: cifar10)
 resnet_classes: str = "3"  # (paper: 10)
