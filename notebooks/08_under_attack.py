@@ -289,7 +289,7 @@ wide = pd.concat([paper, slopes]).pivot_table(
 other = slopes[slopes.n != slopes.n.max()]
 print(
     f"conditions of other than {slopes.n.max()} networks:",
-    *(other.group + ", " + other.n_classes.astype(str)),
+    *((other.group + ", " + other.n_classes.astype(str)) if len(other) else ["none"]),
     sep=" · ",
 )
 wide[["paper", *(update for update in ("leak", "corrected") if update in wide)]]

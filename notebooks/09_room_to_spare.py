@@ -237,7 +237,8 @@ charts.lines(
 # %% [markdown]
 # ## Slopes
 #
-# One slope a condition, beside the paper's (read off its figure; its CNN of 3 and 5 classes is not among what we could read).
+# One slope a condition, beside the paper's (read off its figure; its CNN of 3 and 5 classes is not among what we could read). NaN: not read,
+# or not run.
 
 # %%
 slopes = adversarial.slopes(full)
@@ -260,7 +261,7 @@ wide = pd.concat([paper, slopes]).pivot_table(
 other = slopes[slopes.n != slopes.n.max()]
 print(
     f"conditions of other than {slopes.n.max()} networks:",
-    *(f"{c.network}({c.width}), {c.n_classes} classes, {c.n}" for c in other.itertuples()),
+    *([f"{c.network}({c.width}), {c.n_classes} classes, {c.n}" for c in other.itertuples()] or ["none"]),
     sep=" · ",
 )
 wide[["paper", *(update for update in ("leak", "corrected") if update in wide)]].sort_index()
