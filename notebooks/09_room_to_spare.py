@@ -98,7 +98,8 @@ F = "effective_features"
 # %% [markdown]
 # ## The method
 #
-# Training, attacks, reading and the slope of a condition are those of [the chapter before](08_under_attack). Here a condition has a
+# Training, attacks, reading and the slope of a condition are those of [the chapter before](08_under_attack): *leak* is the paper's update, with the
+# gradient that its attack leaves behind, *corrected* the one without. *mlp1* has one hidden layer of $w$ neurons, *cnn1* one convolution of $w$ channels. A condition has its
 # width $w$ too, and H3 is about $\beta$ in
 #
 # $$
@@ -169,15 +170,14 @@ mine, silent = adversarial.speaking(here)
 at_zero = mine[mine.epsilon == 0].groupby("network")["accuracy_0"].mean()
 print(len(here), "rows; clean accuracy at radius 0 above 0.8 in both networks:", bool((at_zero > 0.8).all()))
 print(
-    "slopes of",
     len(adversarial.slopes(mine)),
-    "conditions;",
+    "slopes;",
     len(again),
     "rows of other SAEs;",
     len(large),
-    "rows of ResNet-18, layers",
-    *large.layer.unique(),
+    "rows of ResNet-18, layers:",
 )
+print(*large.layer.unique())
 
 # %% [markdown]
 # That is your machine at quick scale. What follows is drawn from the committed rows of the full scale.
@@ -259,11 +259,10 @@ wide = pd.concat([paper, slopes]).pivot_table(
     index=["network", "n_classes", "width"], columns="update", values="slope", sort=False
 )
 other = slopes[slopes.n != slopes.n.max()]
-print(
-    f"conditions of other than {slopes.n.max()} networks:",
-    *([f"{c.network}({c.width}), {c.n_classes} classes, {c.n}" for c in other.itertuples()] or ["none"]),
-    sep=" · ",
-)
+other = [f"{c.network}({c.width}), {c.n_classes} classes, {c.n}" for c in other.itertuples()]
+print(f"conditions of other than {slopes.n.max()} networks:", " · ".join(other) or "none")
+run_at = slopes.groupby(["network", "update"]).width.unique()
+print("widths that were run:", {", ".join(key): sorted(values.tolist()) for key, values in run_at.items()})
 wide[["paper", *(update for update in ("leak", "corrected") if update in wide)]].sort_index()
 
 # %% mystnb={"figure": {"caption": "Slope of relative F on ε against the width, one line a number of classes; the menus choose the network and our slopes under the paper's update (leak), under the corrected one, or the paper's. Bands: 95% t interval over networks.", "name": "fig-room-slopes"}} tags=["hide-input", "nbval-ignore-output"]
@@ -280,6 +279,23 @@ charts.lines(
     title="Scarcity below zero, abundance above",
     description="Lines of the slope of relative effective features on the radius against width for four numbers of classes, with menus.",
 )  # fmt: skip
+
+# %% [markdown]
+# Is F on ε a line at all? For each condition the *jump*, its relative change from ε = 0 to the smallest radius above it, the slope over the radii
+# *above* 0, and the p of a test of whether one line holds for all radii, against the spread of networks of one radius. (Added after the rows had been
+# seen; the claims below are about the slope over all radii, as the paper's are.)
+
+# %%
+shapes = adversarial.shapes(full)
+bent = shapes[shapes.line_p < 0.05].groupby(["network", "update"]).size().rename("no line (p < .05)")
+opposed = (
+    shapes[shapes.jump * shapes.above < 0].groupby(["network", "update"]).size().rename("jump, then the other way")
+)
+of_all = shapes.groupby(["network", "update"]).size().rename("conditions")
+print(pd.concat([bent, opposed, of_all], axis=1).fillna(0).astype(int).to_string())
+shapes[shapes["update"] == "leak"].set_index(["network", "n_classes", "width"])[
+    ["jump", "above", "line_p"]
+].sort_index()
 
 # %% [markdown]
 # ## Verdict
@@ -301,21 +317,11 @@ def of_h3(name, text, table):
         for network, part in used.groupby("network", sort=False)
     )
     estimate = (pooled["mean_re"], pooled["low_re"], pooled["high_re"]) if pooled else nothing
-    about = {
-        "paper": 0.220,
-        "error": 1.96 * 0.037,
-        "nonzero": True,
-        "n": int(used.n.sum()),
-        "source": "adversarial.csv",
-    }
-    claims.append(
-        claim(
-            f"adversarial.h3_slope_{name}",
-            f"Slope of F on ε rises with ln(width){text}: {ran or 'not run'}",
-            estimate=estimate,
-            **about,
-        )
-    )
+    sides = f"of {len(groups)} numbers of classes {(groups.low > 0).sum()} surely rise, {(groups.high < 0).sum()} surely fall"
+    text = f"Slope of F on ε rises with ln(width){text}: {ran}; {sides}" if ran else f"Slope of F on ε{text}: not run"
+    about = {"n": int(used.n.sum()), "source": "adversarial.csv"}
+    of_paper = {"paper": 0.220, "error": 1.96 * 0.037, "nonzero": True}
+    claims.append(claim(f"adversarial.h3_slope_{name}", text, estimate=estimate, **of_paper, **about))
 
 
 leak, corrected = (slopes[slopes["update"] == update] for update in ("leak", "corrected"))
@@ -324,17 +330,22 @@ of_h3("cnn", "", leak[leak.network == "cnn1"])
 of_h3("corrected", ", corrected update", corrected)
 of_resnet, _ = adversarial.speaking(sweep.read(f"{committed}/adversarial_resnet.csv"))
 resnet_slopes = adversarial.slopes(of_resnet)
-n_resnet, words = int(resnet_slopes.n.sum()), ", ".join(map("{:g}".format, resnet_slopes.width))
-about = {"n": n_resnet, "source": "adversarial_resnet.csv"}
-text = f"ResNet-18, CIFAR-10 (JPEG copy): slope of F on ε rises with ln(width); run at width {words} only"
-claims.append(claim("adversarial.resnet_width_slope", text, paper=31.0, error=1.96 * 2.0, estimate=nothing, **about))
+plain = of_resnet[of_resnet.epsilon == 0].iloc[0]
+accuracy = of_resnet[of_resnet.epsilon == 0].drop_duplicates(["width", "seed"]).accuracy_0.mean()
+which = f"ResNet-18, CIFAR-10 (JPEG copy), {plain.epochs} epochs on {plain.per_class} images a class, test accuracy {accuracy:.2f}"
+estimate, source = nothing, "adversarial_resnet.csv"
+if len(resnet_slopes) >= 3:
+    fit = statistics.meta_slope(np.log(resnet_slopes.width), resnet_slopes.slope, resnet_slopes.variance)
+    estimate = (fit["slope_re"], fit["low_re"], fit["high_re"])
+text = f"{which}: slope of F on ε rises with ln(width); run at {', '.join(map('{:g}'.format, resnet_slopes.width))}"
+about = {"n": int(resnet_slopes.n.sum()), "source": source}
+claims.append(claim("adversarial.resnet_width_slope", text, paper=31.0, error=1.96 * 2.0, estimate=estimate, **about))
 quarter = resnet_slopes[resnet_slopes.width == 0.25].iloc[0]
 reach = stats.t.ppf(0.975, quarter.n - 2) * quarter.variance**0.5
+of_paper = {"paper": -1.6, "error": 1.0, "nonzero": True}
 estimate = (quarter.slope, quarter.slope - reach, quarter.slope + reach)
-text = "ResNet-18, CIFAR-10 (JPEG copy): slope of F on ε at a quarter of the width"
-claims.append(
-    claim("adversarial.resnet_quarter", text, paper=-1.6, error=1.0, nonzero=True, estimate=estimate, **about)
-)
+text, about = f"{which}: slope of F on ε at a quarter of the width", {"n": int(quarter.n), "source": source}
+claims.append(claim("adversarial.resnet_quarter", text, estimate=estimate, **of_paper, **about))
 for (network, n), part in paper.groupby(["network", "n_classes"], sort=False):
     beta = np.polyfit(np.log(part.width.astype(float)), part.slope.astype(float), 1)[0]
     print(f"read off the paper's figure: {network}, {n} classes, {beta:.2f} a unit of ln(width)")
@@ -348,7 +359,8 @@ table = pd.DataFrame({name: pooled for name, (_, pooled) in trends.items() if po
 table[["mean", "low", "high", "mean_re", "low_re", "high_re", "q", "p", "i2", "n"]]
 
 # %% [markdown]
-# Each group by itself, with the test (`q_p`) of whether its slopes lie on a line in ln(width) at all:
+# Each group by itself, with the test (`q_p`) of whether its slopes lie on a line in ln(width) at all. The variance of a slope holds what its own line
+# leaves, so that where F on ε is bent a large `q_p` says little:
 
 # %%
 lines = slopes.assign(line=slopes.network + ", " + slopes.n_classes.astype(str) + " classes")
@@ -379,24 +391,27 @@ charts.intervals(
 # ## ResNet-18
 #
 # The path of the paper's largest networks {cite:p}`he2016deep`, run for real at the width that two cores can train: F of the last ReLU of each stage, over F at ε = 0. The
-# images are CIFAR-10's re-encoded as JPEG, not the original pixels, and these networks are barely trained, as their accuracy beside says.
+# images are CIFAR-10's re-encoded as JPEG, not the original pixels, and these networks are barely trained, as their accuracy beside says (chance is 0.1),
+# on training images, on test images, and on these attacked at the radius of training.
 
 # %%
 print("adversarial_resnet.csv:", sweep.made_by(sweep.read(f"{committed}/adversarial_resnet.csv")))
 zero = of_resnet[of_resnet.epsilon == 0].groupby("layer")[F].mean().rename("zero")
 relative = of_resnet[of_resnet.layer != "out"].join(zero, on="layer").assign(ratio=lambda t: t[F] / t.zero)
-accuracies = (
-    of_resnet.drop_duplicates(["epsilon", "seed"])
-    .groupby("epsilon")[["accuracy_train", "accuracy_0", "accuracy_0.03"]]
-    .mean()
-)
+own = of_resnet.drop_duplicates(["epsilon", "seed"]).assign(attacked=adversarial.own_accuracy)
+names = {"accuracy_train": "training", "accuracy_0": "test", "attacked": "attacked"}
+accuracies = own.groupby("epsilon")[list(names)].mean().rename(columns=names)
 relative.groupby(["epsilon", "inputs", "layer"]).ratio.mean().unstack("layer").join(accuracies, on="epsilon")
+
+# %%
+quality = of_resnet[of_resnet.layer != "out"].groupby(["layer", "epsilon"])
+quality[["rows_fitted", "psi", "fvu", "l0", "dead"]].mean().loc[lambda t: t.index.isin([0.0, 0.03], level="epsilon")]
 
 # %% [markdown]
 # ## Every choice at once
 #
-# Which update, which inputs, how layers are weighed, what is measured, which networks count: each combined with each, where three classes or widths
-# are left {cite:p}`simonsohn2020specification`. First H2, in each data set and network by itself; then H3, in each network. If the effective rank,
+# Which update, which inputs, how layers are weighed, through which radii the line goes, what is measured, which networks count: each combined with each, where
+# three classes or widths are left {cite:p}`simonsohn2020specification`. First H2, in each data set and network by itself; then H3, in each network. If the effective rank,
 # which has no SAE, does what F does, then that is not about features in superposition.
 
 
@@ -411,14 +426,19 @@ def estimate(part):
         return pooled["mean_re"], pooled["low_re"], pooled["high_re"], groups.n.sum()
     if groups.empty:
         return *nothing, 0
+    if part.line.nunique() > 1:  # a single line of several is not pooled
+        return *nothing, 0
     fit = statistics.meta_slope(part.x, part.slope, part.variance)
     return fit["slope_re"], fit["low_re"], fit["high_re"], len(part)
 
 
 def estimates(table, *by):
-    choices = [*by, "update", "inputs", "measure", "counted"]
+    choices = [*by, "update", "inputs", "radii", "measure", "counted"]
     lines = [(*key, *estimate(part)) for key, part in table.groupby(choices, sort=False)]
-    return pd.DataFrame(lines, columns=[*choices, "estimate", "low", "high", "conditions"]).dropna(ignore_index=True)
+    found = pd.DataFrame(lines, columns=[*choices, "estimate", "low", "high", "conditions"])
+    lost = found[found.estimate.isna()]
+    print(f"{len(lost)} of {len(found)} combinations have too few conditions", lost.groupby("measure").size().to_dict())
+    return found.dropna(ignore_index=True)
 
 
 def with_other_saes(rows, others):
@@ -437,27 +457,51 @@ for_h2 = for_h2.assign(x=for_h2.n_classes.map(CODE), group=for_h2.dataset + ", "
 for_h3 = with_other_saes(full, others[others.network == "mlp1"])
 for_h3 = for_h3[for_h3["layers"] == "equal"].assign(x=lambda t: np.log(t.width), line=lambda t: t.n_classes.astype(str))
 h2, h3 = estimates(for_h2, "group", "layers"), estimates(for_h3, "network")  # one hidden layer there
-both = pd.concat({"H2": h2, "H3": h3}, names=["claim"]).reset_index("claim")
+both = pd.concat(
+    {"H2": h2.rename(columns={"group": "where"}), "H3": h3.rename(columns={"network": "where"})}, names=["claim"]
+)
+both = both.reset_index("claim").sort_values("counted", key=lambda counted: counted != "all", kind="stable")
+both = both.drop_duplicates(
+    ["claim", "where", "update", "measure", "estimate", "low", "high"]
+)  # all may be above chance
 sign = both.claim.map({"H2": -1, "H3": 1})
 both["right side"], both["surely"] = both.estimate * sign > 0, np.minimum(both.low * sign, both.high * sign) > 0
-shares = both.groupby(["claim", "measure", "update"], sort=False)
+shares = both.groupby(["claim", "where", "measure", "update"])
 shares[["right side", "surely"]].mean().join(shares.agg(combinations=("estimate", "size"), mean=("estimate", "mean")))
 
 # %% [markdown]
-# *Right side*: the share of combinations whose estimate lies on the paper's side of zero; *surely*: whose interval does. H2's intervals are of four
-# conditions each, H3's of four numbers of classes, both with random effects.
+# *Right side*: the share of combinations whose estimate lies on the paper's side of zero; *surely*: whose interval does. Combinations that come to the
+# same, since all networks are above chance, count once. H2's intervals are of four conditions each, H3's of four numbers of classes, both with random effects.
+#
+# H3 under one other choice at a time, by network; in brackets its interval, then how many conditions it is made of:
+
+# %%
+usual = {"inputs": "both", "radii": "all", "measure": "F", "counted": "all"}
+lines = []
+for other in [{}, *({name: value} for name in usual for value in h3[name].unique() if value != usual[name])]:
+    chosen = pd.Series(usual | other)
+    for row in h3[(h3[chosen.index] == chosen).all(axis=1)].to_dict("records"):
+        words = "{estimate:.2f} [{low:.2f}, {high:.2f}], {conditions}".format(**row)
+        side = "rises" if row["low"] > 0 else "falls" if row["high"] < 0 else "neither surely"
+        lines.append(
+            (": ".join(*other.items()) if other else "as above", f"{row['network']}, {row['update']}", words, side)
+        )
+lines = pd.DataFrame(lines, columns=["choice", "which", "h3", "side"])
+for (which, side), part in lines.groupby(["which", "side"]):
+    print(f"{which}, {side}: {' · '.join(part.choice)}")
+lines.pivot(index="choice", columns="which", values="h3").reindex(lines.choice.unique())
 
 # %% mystnb={"figure": {"caption": "H2 under every combination of choices, in order of size, with 95% intervals of random effects; below, the choices behind each. The legend picks a measure.", "name": "fig-room-multiverse-h2"}} tags=["hide-input", "nbval-ignore-output"]
 style = {"low": "low", "high": "high", "color": "measure"}
 charts.specification_curve(
-    h2, "estimate", **style, choices=["group", "update", "inputs", "layers", "measure", "counted"], marks={"paper": -0.745},
+    h2, "estimate", **style, choices=["group", "update", "inputs", "layers", "radii", "measure", "counted"], marks={"paper": -0.745},
     estimate_title="change of slope, a step of the classes", title="H2 under every choice",
     description="Estimates of H2 under every combination of choices in order of size, with the choices marked below.",
 )  # fmt: skip
 
 # %% mystnb={"figure": {"caption": "H3 under every combination of choices, in order of size, with 95% intervals of random effects; below, the choices behind each. The legend picks a measure.", "name": "fig-room-multiverse-h3"}} tags=["hide-input", "nbval-ignore-output"]
 charts.specification_curve(
-    h3, "estimate", **style, choices=["network", "update", "inputs", "measure", "counted"], marks={"paper": 0.22},
+    h3, "estimate", **style, choices=["network", "update", "inputs", "radii", "measure", "counted"], marks={"paper": 0.22},
     estimate_title="change of slope, a unit of ln(width)", title="H3 under every choice",
     description="Estimates of H3 under every combination of choices in order of size, with the choices marked below.",
 )  # fmt: skip
@@ -472,14 +516,17 @@ edges = full[full.epsilon.isin([0.0, full.epsilon.max()]) & (full.layer != "out"
 edges.groupby(["network", "width", "epsilon", "inputs"])[["psi", "fvu", "l0", "dead"]].mean()
 
 # %% [markdown]
+# - **F on ε is often no line.** It jumps where training is attacked at all, and may fall from there; a slope over all radii mixes the two. Among the choices
+#   above is the line through the radii above 0 alone.
 # - **A wide network is also a better trained one**, at one number of epochs. Width and how far training went are not told apart here.
 # - **λ weighs an absolute value against a squared one**: a layer of a larger scale feels less pressure, and width and attacks can both change scales.
 # - **ResNet-18 was run at a quarter of its width** for the few updates that two cores can do, and the claim on its widths stays open.
-# - **The two updates share their networks at ε = 0**, and all conditions start from the same three seeds.
+# - **The two updates share their networks at ε = 0**, all conditions start from the same seeds, and the first two classes are among the first three: the
+#   numbers of classes that are pooled are not independent.
 #
 # ## Exercises
 #
-# 1. With ln in place of log₂, how does H3's number change?
+# 1. If the paper's logarithm is log₂, what is our number in its unit?
 #
 # ```{dropdown} A solution
 # A unit of ln is 1.44 doublings, so the number for log₂ is ours times ln 2 = 0.69.
@@ -488,5 +535,6 @@ edges.groupby(["network", "width", "epsilon", "inputs"])[["psi", "fvu", "l0", "d
 # 2. Is the slope of a narrow network low because it has little room, or because it is at chance at large radii?
 #
 # ```{dropdown} A solution
-# Compare, in the figures of all choices, the combinations that count networks above chance only; and look at where the table at the top says that they are few.
+# In the table of H3 under one other choice at a time, compare “as above” with “counted: above chance”; and see in the table at the top where networks at
+# chance are.
 # ```
