@@ -62,6 +62,15 @@ READINGS = {  # four codes a neuron, as the paper has them; TopK keeps an eighth
     "columns shuffled": sae.PROTOCOL,
 }
 CONDITION = ["dataset", "n_classes", "network", "width", "update"]
+ONE_PROTOCOL = (
+    "reading",
+    "part",
+    "per_class",
+    "epochs",
+    "attack_steps",
+    "n_images",
+    "n_rows",
+)  # of all rows of a condition
 MEASURES = {
     "F": "effective_features",
     "effective rank": "effective_rank",
@@ -302,21 +311,22 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
         raise ValueError(
             f"inputs must be one of {', '.join(kinds)} and layers parameters or equal; got {inputs!r}, {layers!r}"
         )
-    for name in ("reading", "part", "per_class", "epochs", "attack_steps", "n_images", "n_rows"):
-        kinds_of = table.groupby(CONDITION[:-1])[name].unique() if name in table else []
-        for several in (kind for kind in kinds_of if len(kind) > 1):
+    protocol = [name for name in ONE_PROTOCOL if name in table]
+    of_condition = table[[*CONDITION[:-1], *protocol]].drop_duplicates().groupby(CONDITION[:-1])
+    for name in protocol:
+        for several in (kind for kind in of_condition[name].unique() if len(kind) > 1):
             raise ValueError(
                 f"the rows of a condition are of several protocols: {name} is {', '.join(map(str, several))}"
             )
+    table = table[[*CONDITION, "epsilon", "seed", "layer", "inputs", "parameters", column]]
     table = table if logits else table[table.layer != "out"]
     if table[column].isna().any():
         raise ValueError(f"{column} holds {int(table[column].isna().sum())} NaN; drop those conditions by name first")
-    plain, lines = table[table.epsilon == 0], []
+    plain, lines = dict(iter(table[table.epsilon == 0].groupby(CONDITION[:-1]))), []
     for key, attacked in table[table.epsilon > 0].groupby(CONDITION, sort=False):
-        same = plain[(plain[CONDITION[:-1]] == list(key[:-1])).all(axis=1)]
-        if same.empty:
+        if key[:-1] not in plain:
             raise ValueError(f"condition {key} has no network at radius 0, which a slope is relative to")
-        networks_of = pd.concat([same, attacked[attacked.inputs.isin(kinds[inputs])]])
+        networks_of = pd.concat([plain[key[:-1]], attacked[attacked.inputs.isin(kinds[inputs])]])
         by_layer = networks_of.groupby(["epsilon", "seed", "layer"])[column].mean().unstack("layer")
         parameters = networks_of.groupby("layer").parameters.first().to_numpy()
         weights = parameters if layers == "parameters" else np.ones(len(parameters))

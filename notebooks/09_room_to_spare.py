@@ -51,9 +51,7 @@ cnn_per_class: int = 100  # the same four for the CNNs
 cnn_epochs: int = 20
 cnn_images: int = 64
 cnn_test: int = 100
-readings: str = (
-    "published, twice λ"  # other SAEs, names of superpos.systems.adversarial.READINGS, separated by semicolons
-)
+readings: str = "published, twice λ"  # other SAEs, of superpos.systems.adversarial.READINGS, separated by semicolons
 reading_widths: str = "4"  # widths of the MLPs that are read by these too, under the paper's update
 resnet_dataset: str = "digits"  # what ResNet-18 is trained on (paper: cifar10)
 resnet_classes: str = "3"  # (paper: 10)
@@ -202,7 +200,7 @@ print(f"networks with a layer that says nothing: {len(silent)}")
 # %%
 each = every.drop_duplicates([*adversarial.CONDITION, "epsilon", "seed"]).copy()
 each["above chance"] = adversarial.above_chance(each)
-each["own"] = [row[f"accuracy_{row['epsilon']:g}"] for row in each.to_dict("records")]
+each["own"] = adversarial.own_accuracy(each)
 learned = each[each.epsilon > 0].groupby(["network", "width", "update", "n_classes"])["above chance"]
 learned.agg(["sum", "count"]).apply(lambda row: f"{row['sum']} of {row['count']}", axis=1).unstack("n_classes")
 
@@ -239,7 +237,8 @@ charts.lines(
 # %% [markdown]
 # ## Slopes
 #
-# One slope a condition, beside the paper's (read off its figure; its CNN of 3 and 5 classes is not among what we could read).
+# One slope a condition, beside the paper's (read off its figure; its CNN of 3 and 5 classes is not among what we could read). NaN: not read,
+# or not run.
 
 # %%
 slopes = adversarial.slopes(full)
@@ -259,10 +258,10 @@ paper = pd.DataFrame(
 wide = pd.concat([paper, slopes]).pivot_table(
     index=["network", "n_classes", "width"], columns="update", values="slope", sort=False
 )
-other = slopes[slopes.n != 12]
+other = slopes[slopes.n != slopes.n.max()]
 print(
-    "conditions of other than 12 networks:",
-    *(f"{c.network}({c.width}), {c.n_classes} classes, {c.n}" for c in other.itertuples()),
+    f"conditions of other than {slopes.n.max()} networks:",
+    *([f"{c.network}({c.width}), {c.n_classes} classes, {c.n}" for c in other.itertuples()] or ["none"]),
     sep=" · ",
 )
 wide[["paper", *(update for update in ("leak", "corrected") if update in wide)]].sort_index()
@@ -474,7 +473,7 @@ edges.groupby(["network", "width", "epsilon", "inputs"])[["psi", "fvu", "l0", "d
 
 # %% [markdown]
 # - **A wide network is also a better trained one**, at one number of epochs. Width and how far training went are not told apart here.
-# - **λ weighs an absolute value against a squared one**: a layer of a larger scale feels less pressure, and width and attacks both change scales.
+# - **λ weighs an absolute value against a squared one**: a layer of a larger scale feels less pressure, and width and attacks can both change scales.
 # - **ResNet-18 was run at a quarter of its width** for the few updates that two cores can do, and the claim on its widths stays open.
 # - **The two updates share their networks at ε = 0**, and all conditions start from the same three seeds.
 #
