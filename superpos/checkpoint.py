@@ -16,9 +16,24 @@ def write(path, tensors, about):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    tensors = {name: v.detach().cpu().clone(memory_format=torch.contiguous_format) for name, v in tensors.items()}
-    save_file(tensors, fresh, {"superpos": json.dumps(about)})
-    os.replace(fresh, path)
+    try:
+        save_file(_apart(tensors), fresh, {"superpos": json.dumps(about)})
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _apart(tensors):
+    """Tensors in memory of their own each, as the format asks; copied only where they are not already."""
+    apart, taken = {}, set()
+    for name, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        memory = value.untyped_storage()
+        if memory.data_ptr() in taken or memory.nbytes() != value.nbytes:
+            value = value.clone()
+        taken.add(value.untyped_storage().data_ptr())
+        apart[name] = value
+    return apart
 
 
 def read(path):

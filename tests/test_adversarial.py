@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from superpos import metrics, networks, sae, sweep, training
+from superpos import checkpoint, metrics, networks, sae, sweep, training
 from superpos.activations import Rows
 from superpos.systems import adversarial
 
@@ -201,6 +201,10 @@ def test_a_network_that_was_kept_is_read_again_and_not_trained(tmp_path, monkeyp
     monkeypatch.setattr(training, "train", real)
     adversarial.attack_run(**RUN, folder=tmp_path)
     assert path.stat().st_size > 100
+    weights, about = checkpoint.read(path)
+    checkpoint.write(path, weights, {"settings": about["settings"]})  # of another version: trained again, too
+    adversarial.attack_run(**RUN, folder=tmp_path)
+    assert "ended" in checkpoint.read(path)[1]
 
 
 def test_unseen_images_can_be_read():
@@ -285,6 +289,33 @@ def test_the_variance_of_a_slope_is_that_of_its_estimate(inputs, slope):
         assert found.slope.var() == pytest.approx(found.variance.mean(), rel=0.3)
 
 
+def hunched(seed=0, jump=0.5, after=-1.0):
+    """Planted noise around F that jumps at the first radius and then follows another line."""
+    table = planted((0, 0), (0, 0), shared=0.02, seed=seed)
+    above = table.epsilon > 0
+    table.loc[above, "effective_features"] *= 1 + jump + after * (table.epsilon[above] - 0.1)
+    return table
+
+
+@pytest.mark.parametrize("inputs", ["clean", "both"])
+def test_a_line_above_radius_0_and_its_variance_pass_over_the_jump(inputs):
+    found = pd.concat(adversarial.slopes(hunched(seed), inputs=inputs, radii="above 0") for seed in range(150))
+    assert found.slope.mean() == pytest.approx(-1, abs=0.05)
+    assert found.slope.var() == pytest.approx(found.variance.mean(), rel=0.3)
+
+
+def test_the_shape_of_a_hunch_is_seen_and_a_line_is_one():
+    shapes = pd.concat(adversarial.shapes(hunched(seed)) for seed in range(100))
+    assert shapes.jump.mean() == pytest.approx(0.5, abs=0.02)
+    assert shapes.above.mean() == pytest.approx(-1, abs=0.05)
+    assert (shapes.line_p < 0.05).all()
+    straight = pd.concat(adversarial.shapes(planted(shared=0.05, seed=seed)) for seed in range(200))
+    assert 0.02 < (straight.line_p < 0.05).mean() < 0.09
+    assert straight.groupby("update").jump.mean().to_dict() == pytest.approx(
+        {"corrected": -0.025, "leak": 0.025}, abs=0.01
+    )
+
+
 def test_logits_count_only_where_asked():
     table = planted()
     out = table[table.layer == "fc1"].assign(layer="out", parameters=10_000)
@@ -299,6 +330,8 @@ def test_what_cannot_be_a_slope_is_named():
         adversarial.slopes(table[table.epsilon > 0])
     with pytest.raises(ValueError, match="inputs must be one of both, clean, attacked"):
         adversarial.slopes(table, inputs="all")
+    with pytest.raises(ValueError, match="radii of all, above 0; got 'parameters', 'some'"):
+        adversarial.slopes(table, radii="some")
     with pytest.raises(ValueError, match="several protocols: reading is a, b"):
         adversarial.slopes(pd.concat([table.assign(reading="a"), table.assign(reading="b")]))
     table.loc[3, "effective_features"] = np.nan
@@ -333,8 +366,8 @@ def test_every_choice_has_its_slopes():
     table.loc[table["update"] == "leak", "accuracy_0.3"] = table.loc[table["update"] == "leak", "accuracy_0.2"] = 0.5
     found = adversarial.slopes_by_choice(table, {"F": "effective_features", "rank": "effective_rank"})
     choices = ["measure", "counted", "inputs", "layers", "update"]
-    slope = found.set_index(choices).slope
-    assert len(found) == 2 * 3 * 2 * (2 + 1)  # the leak has one radius above chance, which is no condition
+    slope = found[found.radii == "all"].set_index(choices).slope
+    assert len(found) == 2 * 2 * 3 * 2 * (2 + 1)  # the leak has one radius above chance, which is no condition
     assert slope["F", "all", "clean", "equal", "corrected"] == pytest.approx(1)
     assert slope["F", "above chance", "attacked", "parameters", "corrected"] == pytest.approx(3)
     assert slope["F", "all", "both", "parameters", "leak"] == pytest.approx(-2)
@@ -346,6 +379,10 @@ def test_radius_0_stands_under_every_update_and_the_usual_comes_first():
     table = adversarial.for_both_updates(planted())
     assert table.groupby("update").size().nunique() == 1
     assert table[table.epsilon == 0].groupby("update").size().to_dict() == {"corrected": 6, "leak": 6}
+    one = planted()
+    wide = one[one["update"] == "corrected"].assign(width=64)  # the leak was not run there
+    table_of_two = adversarial.for_both_updates(pd.concat([one, wide]))
+    assert set(table_of_two[table_of_two.width == 64]["update"]) == {"corrected"}
     table["dataset"] = np.where(np.arange(len(table)) % 2, "mnist", "fashion-mnist")
     found = adversarial.ordered(table, "update", "dataset", "epsilon")
     first = found.drop_duplicates(["update", "dataset"])[["update", "dataset"]].to_numpy().tolist()

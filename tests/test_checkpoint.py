@@ -38,7 +38,10 @@ def test_what_is_put_back_goes_on_as_if_it_had_not_stopped(tmp_path):
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     path = tmp_path / "at"
-    checkpoint.write(path, {"x": torch.arange(3.0), "same": (kept := torch.ones(2, 3)).T, "view": kept[:1]}, {"n": 1})
+    kept = torch.ones(2, 3)
+    checkpoint.write(
+        path, {"x": torch.arange(3.0), "same": kept.T, "view": kept[:1], "again": kept, "twice": kept}, {"n": 1}
+    )
 
     def cut(tensors, file, metadata):
         file.write_bytes(b"half")
@@ -48,7 +51,9 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         checkpoint.write(path, {"x": torch.zeros(3)}, {"n": 2})
     tensors, about = checkpoint.read(path)
+    assert list(tmp_path.iterdir()) == [path]
     assert about == {"n": 1}
+    assert all(torch.equal(tensors[name], kept) for name in ("again", "twice"))
     assert tensors["x"].tolist() == [0, 1, 2]
     assert tensors["same"].shape == (3, 2)
     path.write_bytes(path.read_bytes()[:40])

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
+from scipy import stats
 
 from superpos import checkpoint as files
 from superpos import data, networks, robustness, sae, training
@@ -40,6 +41,7 @@ __all__ = [
     "own_accuracy",
     "paper_attack",
     "read_layers",
+    "shapes",
     "slopes",
     "slopes_by_choice",
     "speaking",
@@ -71,6 +73,7 @@ ONE_PROTOCOL = (
     "n_images",
     "n_rows",
 )  # of all rows of a condition
+LAYERS, RADII = ("parameters", "equal"), ("all", "above 0")  # how layers are weighed, which radii a line goes through
 MEASURES = {
     "F": "effective_features",
     "effective rank": "effective_rank",
@@ -226,7 +229,7 @@ def _kept(path):
         return None
     try:
         weights, about = files.read(path)
-        return weights, about["ended"]
+        return (weights, about["ended"]) if "ended" in about else None
     except SafetensorError:  # cut short
         return None
 
@@ -296,21 +299,55 @@ def masking_run(
     return table.to_dict("records")
 
 
-def slopes(table, *, inputs="both", layers="parameters", column="effective_features", logits=False):
+def slopes(table, *, inputs="both", layers="parameters", column="effective_features", radii="all", logits=False):
     """How fast a measure changes with the radius of training, relative to radius 0. → DataFrame: CONDITION, slope, variance, n
 
     table: rows of `attack_run` of one reading; networks at radius 0 serve every update. In each network the column of every layer
     is averaged over SAE seeds and kinds of input, taken relative to the layer's mean at radius 0, and averaged over layers by
     their `parameters` (Bereska 2025, appendix) or "equal"ly; those numbers, one a network, are regressed on the radius. inputs:
-    "clean", "attacked", or "both", as the paper pools them; radius 0 has clean rows, which stand for both. logits: count the
-    layer "out" too. variance: of the slope, that of the mean at radius 0 in it; n: networks.
+    "clean", "attacked", or "both", as the paper pools them; radius 0 has clean rows, which stand for both. radii: "all", or those
+    "above 0", through which the line then goes, whatever the jump from radius 0. logits: count the layer "out" too. variance:
+    of the slope, that of the mean at radius 0 in it, and what is left of the line too; n: networks.
     Raises ValueError for another choice, rows of several protocols in a condition, a condition without radius 0, and NaN.
     """
-    kinds = {"both": list(INPUTS), "clean": ["clean"], "attacked": ["attacked"]}
-    if inputs not in kinds or layers not in ("parameters", "equal"):
+    if layers not in LAYERS or radii not in RADII:
         raise ValueError(
-            f"inputs must be one of {', '.join(kinds)} and layers parameters or equal; got {inputs!r}, {layers!r}"
+            f"layers must be one of {', '.join(LAYERS)} and radii of {', '.join(RADII)}; got {layers!r}, {radii!r}"
         )
+    return _slopes(_networks(table, inputs, column, logits), layers, radii)
+
+
+def shapes(table, *, inputs="both", layers="parameters", column="effective_features", logits=False):
+    """What the line of `slopes` passes over. → DataFrame: CONDITION, jump, above, line_p
+
+    jump: relative change from radius 0 to the smallest radius above it; above: slope over the radii above 0, in the unit of
+    `slopes`; line_p: p of the classical test of lack of fit of one line to all radii, against the spread of networks of one
+    radius (Draper and Smith 1998, section 2.1), NaN for fewer than three radii or without that spread.
+    """
+    found = []
+    for key, by_layer, parameters in _networks(table, inputs, column, logits):
+        radii = by_layer.index.get_level_values("epsilon").to_numpy()
+        relative = by_layer / by_layer[radii == 0].mean()
+        relative = relative.to_numpy() @ _weights(parameters, layers)
+        means = pd.Series(relative).groupby(radii).transform("mean").to_numpy()
+        line = np.poly1d(np.polyfit(radii, relative, 1))(radii)
+        m, n = len(set(radii)), len(radii)
+        within = ((relative - means) ** 2).sum()
+        p = np.nan
+        if m > 2 and n > m and within > 0:
+            p = stats.f.sf(((means - line) ** 2).sum() / (m - 2) / (within / (n - m)), m - 2, n - m)
+        above = radii > 0
+        jump = relative[radii == radii[above].min()].mean() - 1
+        rest = np.polyfit(radii[above], relative[above], 1)[0] if m > 2 else np.nan
+        found.append(dict(zip(CONDITION, key, strict=True)) | {"jump": jump, "above": rest, "line_p": p})
+    return pd.DataFrame(found)
+
+
+def _networks(table, inputs, column, logits=False):
+    """What each condition's networks read. → [(CONDITION, DataFrame: (epsilon, seed) × layers, parameters of these layers)]"""
+    kinds = {"both": list(INPUTS), "clean": ["clean"], "attacked": ["attacked"]}
+    if inputs not in kinds:
+        raise ValueError(f"inputs must be one of {', '.join(kinds)}; got {inputs!r}")
     protocol = [name for name in ONE_PROTOCOL if name in table]
     of_condition = table[[*CONDITION[:-1], *protocol]].drop_duplicates().groupby(CONDITION[:-1])
     for name in protocol:
@@ -322,33 +359,45 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
     table = table if logits else table[table.layer != "out"]
     if table[column].isna().any():
         raise ValueError(f"{column} holds {int(table[column].isna().sum())} NaN; drop those conditions by name first")
-    plain, lines = dict(iter(table[table.epsilon == 0].groupby(CONDITION[:-1]))), []
+    plain, found = dict(iter(table[table.epsilon == 0].groupby(CONDITION[:-1]))), []
     for key, attacked in table[table.epsilon > 0].groupby(CONDITION, sort=False):
         if key[:-1] not in plain:
             raise ValueError(f"condition {key} has no network at radius 0, which a slope is relative to")
         networks_of = pd.concat([plain[key[:-1]], attacked[attacked.inputs.isin(kinds[inputs])]])
         by_layer = networks_of.groupby(["epsilon", "seed", "layer"])[column].mean().unstack("layer")
-        parameters = networks_of.groupby("layer").parameters.first().to_numpy()
-        weights = parameters if layers == "parameters" else np.ones(len(parameters))
-        line = _relative_slope(by_layer, weights / weights.sum())
-        lines.append(dict(zip(CONDITION, key, strict=True)) | line)
-    return pd.DataFrame(lines)
+        found.append((key, by_layer, networks_of.groupby("layer").parameters.first().to_numpy()))
+    return found
 
 
-def _relative_slope(by_layer, weights):
+def _weights(parameters, layers):
+    weights = parameters if layers == "parameters" else np.ones(len(parameters))
+    return weights / weights.sum()
+
+
+def _slopes(found, layers, radii):
+    lines = [
+        (key, _relative_slope(by_layer, _weights(parameters, layers), radii)) for key, by_layer, parameters in found
+    ]
+    return pd.DataFrame(dict(zip(CONDITION, key, strict=True)) | line for key, line in lines)
+
+
+def _relative_slope(by_layer, weights, used="all"):
     """Slope on the radius of the layers' mean relative to radius 0, and its variance. → dict slope, variance, n
 
     by_layer: a row a network, indexed by epsilon and seed. The mean at radius 0 is data too: by the delta method a network with
     residuals e moves the slope by Σ w (k − s·z) e over layers: w their weights, k the network's weight in a regression, s the
-    layer's slope, and z one over the number of networks at radius 0 for these, else 0. e has one covariance, of n − 2.
+    layer's slope, and z one over the number of networks at radius 0 for these, else 0. e has one covariance, of n − 2, or of
+    n − 3 where the line goes through the radii above 0 and those at 0 have a level of their own.
     """
     radii = by_layer.index.get_level_values("epsilon").to_numpy()
     at_zero = (radii == 0) / (radii == 0).sum()
     relative = by_layer.to_numpy() / (at_zero @ by_layer.to_numpy())
-    k = (radii - radii.mean()) / ((radii - radii.mean()) ** 2).sum()
-    s = k @ relative
-    residuals = relative - relative.mean(0) - np.outer(radii - radii.mean(), s)
-    covariance = residuals.T @ residuals / (len(radii) - 2)
+    line = np.stack([np.ones_like(radii), radii], 1)
+    design = line if used == "all" else np.column_stack([line * (radii > 0)[:, None], radii == 0])
+    solve = np.linalg.pinv(design)
+    k, s = solve[1], solve[1] @ relative
+    residuals = relative - design @ (solve @ relative)
+    covariance = residuals.T @ residuals / (len(radii) - design.shape[1])
     moves = weights * (k[:, None] - np.outer(at_zero, s))
     return {"slope": s @ weights, "variance": np.einsum("il,lm,im->", moves, covariance, moves), "n": len(radii)}
 
@@ -377,9 +426,9 @@ def above_chance(table, margin=0.1):
 def slopes_by_choice(table, measures=MEASURES):
     """`slopes` under every combination of the choices that rows of one reading leave open. → DataFrame: slopes' and the choices
 
-    Choices: inputs (both, clean, attacked), layers (parameters, equal), measure (of `measures`, {name: column}) and counted (all
-    networks, or those above chance); the update is one of CONDITION. A condition that is left with fewer than two radii above 0
-    under a choice is left out there.
+    Choices: inputs (both, clean, attacked), layers (parameters, equal), radii (all, above 0), measure (of `measures`, {name:
+    column}) and counted (all networks, or those above chance); the update is one of CONDITION. A condition that is left
+    with fewer than two radii above 0 under a choice is left out there.
     """
     tables = []
     for counted, rows in {"all": table, "above chance": table[above_chance(table)]}.items():
@@ -387,18 +436,19 @@ def slopes_by_choice(table, measures=MEASURES):
         radii = above.groupby(CONDITION, as_index=False).epsilon.nunique()
         whole = radii.loc[radii.epsilon >= 2, CONDITION].merge(plain[CONDITION[:-1]].drop_duplicates())
         rows = pd.concat([plain, above.merge(whole)])
-        for inputs, layers, (measure, column) in itertools.product(
-            ("both", *INPUTS), ("parameters", "equal"), measures.items()
-        ):
-            found = slopes(rows, inputs=inputs, layers=layers, column=column)
-            tables.append(found.assign(inputs=inputs, layers=layers, measure=measure, counted=counted))
+        for inputs, (measure, column) in itertools.product(("both", *INPUTS), measures.items()):
+            found = _networks(rows, inputs, column)
+            for layers, used in itertools.product(LAYERS, RADII):
+                choice = {"inputs": inputs, "layers": layers, "radii": used, "measure": measure, "counted": counted}
+                tables.append(_slopes(found, layers, used).assign(**choice))
     return pd.concat(tables, ignore_index=True)
 
 
 def for_both_updates(table):
-    """The rows of an update, those at radius 0, which serve every update, under the name of each. → DataFrame"""
+    """Rows at radius 0, which serve every update, under the name of each that was run in their condition. → DataFrame"""
     above, plain = table[table.epsilon > 0], table[table.epsilon == 0]
-    return pd.concat([above, *(plain.assign(update=update) for update in above["update"].unique())], ignore_index=True)
+    plain = plain.drop(columns="update").merge(above[CONDITION].drop_duplicates(), on=CONDITION[:-1])
+    return pd.concat([above, plain], ignore_index=True)
 
 
 def ordered(table, *columns):
