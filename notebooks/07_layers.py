@@ -589,7 +589,7 @@ text = "largest F inside the residual stream over the larger of its ends"
 of_networks("hunchback_rise", text, statistics.geometric_interval(stream.rise), paper=6.9 / 4.2, direction=1, than=1)
 text = "largest TwoNN dimension inside the residual stream over the larger of its ends"
 of_networks("hunchback_rise_twonn", text, statistics.geometric_interval(dimension.rise), direction=1, than=1)
-text = "depth at which TwoNN peaks in the residual stream, less that at which F does"
+text = f"depth at which TwoNN peaks in the residual stream, {dimension['at'].mean():.2f}, less that at which F does, {stream['at'].mean():.2f}"
 of_networks("hunchback_twonn", text, interval(dimension["at"] - stream["at"]), within=1 / n_layers)
 
 # %% [markdown]
@@ -691,11 +691,14 @@ print({name: f"{value:.1%}" for name, value in spread.items()})
 #
 # ## Exercises
 #
-# 1. Why is F after a single text small, though its tokens are hundreds? And why does the number of codes ever active need more texts than F?
+# 1. In the paper F after a single text is a small share of F after all; in the table of the first MLP above, is ours? What could make the difference? And why does the
+#    number of codes ever active need more texts than F?
 #
 # ```{dropdown} A solution
-# A text is about something: its tokens share few topics, so the codes of other topics are silent, and the sums see only one text's mixture. A rare code adds to
-# the codes ever active in full the first time that it is active, and to F only in proportion to its share. Compare in the figure of convergence the Hill numbers 0, 1 and 2.
+# A text is about something: its tokens share few topics, the codes of other topics are silent, and the sums see only one text's mixture. That needs a model that
+# knows topics, and a dictionary with codes for them; where most codes stand for tokens and syntax, one text uses nearly all that others use. A rare code adds to
+# the codes ever active in full the first time that it is active, and to F only in proportion to its share. Compare in the figure of convergence the Hill
+# numbers 0, 1 and 2.
 # ```
 #
 # 2. Reading the trained SAEs on tokens in random order is not the same as fitting SAEs to random order. What does each of the two controls ask?
