@@ -556,9 +556,8 @@ claims, source, n = [], "layers.csv", main.seed.nunique()
 
 
 def of_networks(name, text, estimate, *, paper=None, **rule):
-    claims.append(
-        claim(f"layers.{name}", f"Language model: {text}", paper=paper, estimate=estimate, n=n, source=source, **rule)
-    )
+    text = f"Small GPT-NeoX of our own: {text}"
+    claims.append(claim(f"layers.{name}", text, paper=paper, estimate=estimate, n=n, source=source, **rule))
 
 
 by_site = main.pivot(index="seed", columns="site", values=F)
