@@ -220,13 +220,14 @@ def intervals(
 
 
 def specification_curve(
-    table, estimate, *, low, high, choices, color, estimate_title=None, rule=0, marks=None, title="", description="", width=560,
-    height=200,
+    table, estimate, *, low, high, choices, color, estimate_title=None, rule=0, marks=None, domain=None, title="", description="",
+    width=560, height=200,
 ):  # fmt: skip
     """Estimates under every combination of some choices, in order of size, over the choices behind each (Simonsohn 2020).
 
     table: estimate, low, high (the bar) and a column for each of `choices`; color: the choice that colours; rule: a value at
-    which a line is drawn; marks: {label: value} of further lines. A click in the legend picks one colour.
+    which a line is drawn; marks: {label: value} of further lines; domain: (from, to) of the axis, at which what is longer is cut.
+    A click in the legend picks one colour.
     """
     order = list(table[color].unique())
     table = table.sort_values(estimate, kind="stable").assign(place=range(1, len(table) + 1))
@@ -236,9 +237,9 @@ def specification_curve(
     place = alt.X("place:Q", title=None, axis=None, scale=alt.Scale(nice=False, zero=False, padding=6))
     tips = [*choices, *(alt.Tooltip(name, format=".3g") for name in (estimate, low, high))]
     base = alt.Chart(table).encode(x=place, color=hue, opacity=fade, tooltip=tips)
-    axis = _encoding(low, estimate_title or estimate, zero=True)
-    bars = base.mark_rule(strokeWidth=1).encode(y=alt.Y(**axis), y2=high)
-    dots = base.mark_circle(size=22).encode(y=alt.Y(**{**axis, "field": estimate})).add_params(pick)
+    axis = _encoding(low, estimate_title or estimate, zero=True, domain=domain)
+    bars = base.mark_rule(strokeWidth=1, clip=True).encode(y=alt.Y(**axis), y2=high)
+    dots = base.mark_circle(size=22, clip=True).encode(y=alt.Y(**{**axis, "field": estimate})).add_params(pick)
     rules, labels = _rules({"": rule} | (marks or {}))
     above = alt.layer(*rules, bars, dots, *labels).properties(width=width, height=height)
     named = {name: name + ": " + table[name].astype(str) for name in choices}

@@ -53,7 +53,15 @@ BUILT = {
         TABLE, "x", "y", color="who", dash="frame", choose=["frame", "who"], **WORDS
     ),
     "specification curve": lambda: charts.specification_curve(
-        TABLE, "y", low="low", high="high", choices=["who", "frame"], color="who", marks={"paper": 3}, **WORDS
+        TABLE,
+        "y",
+        low="low",
+        high="high",
+        choices=["who", "frame"],
+        color="who",
+        marks={"paper": 3},
+        domain=(-1, 4),
+        **WORDS,
     ),
     "lines with crosses": lambda: charts.lines(
         TABLE.assign(failed=[True, False, False] * 2),
@@ -138,6 +146,8 @@ def test_a_specification_curve_is_in_order_and_names_every_choice(theme):
     above, below = spec["vconcat"]
     held = spec["datasets"][above["layer"][2]["data"]["name"]]
     assert [row["y"] for row in sorted(held, key=lambda row: row["place"])] == sorted(TABLE.y)
+    bars = [layer for layer in above["layer"] if layer["mark"].get("clip") and "y2" in layer["encoding"]]
+    assert [layer["encoding"]["y"]["scale"]["domain"] for layer in bars] == [[-1, 4]]
     ticks = spec["datasets"][below["data"]["name"]]
     assert len(ticks) == 2 * len(TABLE)
     options = {(row["place"], row["option"]) for row in ticks}
