@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 
 from superpos import checkpoint, metrics, networks, sae, sweep, training
 from superpos.activations import Rows
@@ -309,6 +311,10 @@ def test_the_shape_of_a_hunch_is_seen_and_a_line_is_one():
     assert shapes.jump.mean() == pytest.approx(0.5, abs=0.02)
     assert shapes.above.mean() == pytest.approx(-1, abs=0.05)
     assert (shapes.line_p < 0.05).all()
+    one = hunched()
+    one = one[(one.layer == "fc1") & (one.inputs == "clean") & (one["update"].eq("corrected") | (one.epsilon == 0))]
+    line, free = (ols(f"effective_features ~ {x}", one).fit() for x in ("epsilon", "C(epsilon)"))
+    assert adversarial.shapes(one).line_p[0] == pytest.approx(anova_lm(line, free)["Pr(>F)"][1])
     straight = pd.concat(adversarial.shapes(planted(shared=0.05, seed=seed)) for seed in range(200))
     assert 0.02 < (straight.line_p < 0.05).mean() < 0.09
     assert straight.groupby("update").jump.mean().to_dict() == pytest.approx(
@@ -332,6 +338,10 @@ def test_what_cannot_be_a_slope_is_named():
         adversarial.slopes(table, inputs="all")
     with pytest.raises(ValueError, match="radii of all, above 0; got 'parameters', 'some'"):
         adversarial.slopes(table, radii="some")
+    with pytest.raises(ValueError, match="too few networks or radii for a line through the radii above 0: 6"):
+        adversarial.slopes(table[table.epsilon < 0.2], radii="above 0")
+    with pytest.raises(ValueError, match="too few networks or radii for a line through the radii all: 2"):
+        adversarial.slopes(table[(table.epsilon < 0.2) & (table.seed == 1)])
     with pytest.raises(ValueError, match="several protocols: reading is a, b"):
         adversarial.slopes(pd.concat([table.assign(reading="a"), table.assign(reading="b")]))
     table.loc[3, "effective_features"] = np.nan

@@ -64,15 +64,8 @@ READINGS = {  # four codes a neuron, as the paper has them; TopK keeps an eighth
     "columns shuffled": sae.PROTOCOL,
 }
 CONDITION = ["dataset", "n_classes", "network", "width", "update"]
-ONE_PROTOCOL = (
-    "reading",
-    "part",
-    "per_class",
-    "epochs",
-    "attack_steps",
-    "n_images",
-    "n_rows",
-)  # of all rows of a condition
+# what all rows of a condition have in common
+ONE_PROTOCOL = ["reading", "part", "per_class", "epochs", "attack_steps", "n_images", "n_rows"]
 LAYERS, RADII = ("parameters", "equal"), ("all", "above 0")  # how layers are weighed, which radii a line goes through
 MEASURES = {
     "F": "effective_features",
@@ -308,13 +301,20 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
     "clean", "attacked", or "both", as the paper pools them; radius 0 has clean rows, which stand for both. radii: "all", or those
     "above 0", through which the line then goes, whatever the jump from radius 0. logits: count the layer "out" too. variance:
     of the slope, that of the mean at radius 0 in it, and what is left of the line too; n: networks.
-    Raises ValueError for another choice, rows of several protocols in a condition, a condition without radius 0, and NaN.
+    Raises ValueError for another choice, rows of several protocols in a condition, a condition without radius 0 or with too few
+    networks or radii for the line, and NaN.
     """
     if layers not in LAYERS or radii not in RADII:
         raise ValueError(
             f"layers must be one of {', '.join(LAYERS)} and radii of {', '.join(RADII)}; got {layers!r}, {radii!r}"
         )
-    return _slopes(_networks(table, inputs, column, logits), layers, radii)
+    found = _networks(table, inputs, column, logits)
+    for key, by_layer, _ in found:
+        if not _enough(by_layer, radii):
+            raise ValueError(
+                f"condition {key} has too few networks or radii for a line through the radii {radii}: {len(by_layer)}"
+            )
+    return _slopes(found, layers, radii)
 
 
 def shapes(table, *, inputs="both", layers="parameters", column="effective_features", logits=False):
@@ -327,8 +327,8 @@ def shapes(table, *, inputs="both", layers="parameters", column="effective_featu
     found = []
     for key, by_layer, parameters in _networks(table, inputs, column, logits):
         radii = by_layer.index.get_level_values("epsilon").to_numpy()
-        relative = by_layer / by_layer[radii == 0].mean()
-        relative = relative.to_numpy() @ _weights(parameters, layers)
+        weights = _weights(parameters, layers)
+        relative = (by_layer / by_layer[radii == 0].mean()).to_numpy() @ weights
         means = pd.Series(relative).groupby(radii).transform("mean").to_numpy()
         line = np.poly1d(np.polyfit(radii, relative, 1))(radii)
         m, n = len(set(radii)), len(radii)
@@ -336,9 +336,8 @@ def shapes(table, *, inputs="both", layers="parameters", column="effective_featu
         p = np.nan
         if m > 2 and n > m and within > 0:
             p = stats.f.sf(((means - line) ** 2).sum() / (m - 2) / (within / (n - m)), m - 2, n - m)
-        above = radii > 0
-        jump = relative[radii == radii[above].min()].mean() - 1
-        rest = np.polyfit(radii[above], relative[above], 1)[0] if m > 2 else np.nan
+        jump = relative[radii == radii[radii > 0].min()].mean() - 1
+        rest = _relative_slope(by_layer, weights, "above 0")["slope"] if _enough(by_layer, "above 0") else np.nan
         found.append(dict(zip(CONDITION, key, strict=True)) | {"jump": jump, "above": rest, "line_p": p})
     return pd.DataFrame(found)
 
@@ -372,6 +371,13 @@ def _networks(table, inputs, column, logits=False):
 def _weights(parameters, layers):
     weights = parameters if layers == "parameters" else np.ones(len(parameters))
     return weights / weights.sum()
+
+
+def _enough(by_layer, used):
+    """Whether networks of a condition determine a line and leave something to take its variance from."""
+    radii = by_layer.index.get_level_values("epsilon")
+    through_all = used == "all"
+    return radii[radii > 0].nunique() >= (1 if through_all else 2) and len(radii) > (2 if through_all else 3)
 
 
 def _slopes(found, layers, radii):
@@ -428,7 +434,7 @@ def slopes_by_choice(table, measures=MEASURES):
 
     Choices: inputs (both, clean, attacked), layers (parameters, equal), radii (all, above 0), measure (of `measures`, {name:
     column}) and counted (all networks, or those above chance); the update is one of CONDITION. A condition that is left
-    with fewer than two radii above 0 under a choice is left out there.
+    with fewer than two radii above 0 under a choice, or too few networks for its line, is left out there.
     """
     tables = []
     for counted, rows in {"all": table, "above chance": table[above_chance(table)]}.items():
@@ -440,7 +446,8 @@ def slopes_by_choice(table, measures=MEASURES):
             found = _networks(rows, inputs, column)
             for layers, used in itertools.product(LAYERS, RADII):
                 choice = {"inputs": inputs, "layers": layers, "radii": used, "measure": measure, "counted": counted}
-                tables.append(_slopes(found, layers, used).assign(**choice))
+                enough = [one for one in found if _enough(one[1], used)]
+                tables.append(_slopes(enough, layers, used).assign(**choice))
     return pd.concat(tables, ignore_index=True)
 
 
