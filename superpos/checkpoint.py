@@ -36,11 +36,19 @@ def _apart(tensors):
     return apart
 
 
-def read(path):
-    """What `write` wrote. → tensors, about ({} for a file of another kind). SafetensorError for a file that was cut short."""
+def read(path, needed=()):
+    """What `write` wrote. → tensors, about ({} for a file of another kind).
+
+    ValueError for a file whose `about` lacks a name in `needed`; SafetensorError for one that was cut short.
+    """
     with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return tensors, json.loads((file.metadata() or {}).get("superpos", "{}"))
+        about = json.loads((file.metadata() or {}).get("superpos", "{}"))
+        lacking = [name for name in needed if name not in about]
+        if lacking:
+            raise ValueError(
+                f"{path} is a file of another kind: it does not say {', '.join(lacking)}; name another file"
+            )
+        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a mapping
 
 
 def state_of(model, optimizer, generator):

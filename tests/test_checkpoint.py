@@ -59,3 +59,11 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(SafetensorError):
         checkpoint.read(path)
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    path = tmp_path / "at"
+    checkpoint.write(path, {"x": torch.zeros(1)}, {"n": 1})
+    assert checkpoint.read(path, ("n",))[1] == {"n": 1}
+    with pytest.raises(ValueError, match=f"{path} is a file of another kind: it does not say done, curve"):
+        checkpoint.read(path, ("n", "done", "curve"))

@@ -211,7 +211,7 @@ class _Training:
 
     def _resume(self):
         if self.path.exists():
-            tensors, about = checkpoint.read(self.path)
+            tensors, about = checkpoint.read(self.path, ("small", "losses"))
             checkpoint.put_back(tensors, self.model, self.optimizer, self.generator)
             self.losses = about["losses"]
 

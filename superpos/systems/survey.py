@@ -259,7 +259,7 @@ class Survey:
     def _resume(self):
         if not (self.path and self.path.exists()):
             return
-        tensors, about = checkpoint.read(self.path)
+        tensors, about = checkpoint.read(self.path, ("settings", "done", "n_read", "curve"))
         other = [name for name, value in self._settings.items() if about["settings"].get(name) != value]
         if other:
             raise ValueError(
