@@ -15,6 +15,7 @@ import io
 import itertools
 import os
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -30,6 +31,8 @@ from superpos.provenance import PROVENANCE, provenance
 
 __all__ = ["expand", "made_by", "numbers", "read", "run"]
 
+_ONE_AT_A_TIME = threading.RLock()  # in a process: threads share torch's random state and number of threads
+
 
 def expand(**axes):
     """All combinations of the axes, in order. → list of dicts. A value that is no list or range is constant."""
@@ -43,7 +46,8 @@ def run(function, runs, path=None, *, n_jobs=None, cluster=None, threads=1):
     function: called with one of `runs`, dicts of keyword parameters (numbers, strings, booleans, None); path: the
     results file, made with its folder if missing (None: a scratch file, gone afterwards); n_jobs: processes, by
     default one a core, each of `threads` torch threads; cluster: address of a Dask scheduler ("tcp://host:8786"),
-    whose workers then do the runs.
+    whose workers then do the runs, one at a time in each process; start them with one thread a process
+    (`dask worker --nthreads 1 --nworkers auto`).
     Raises ValueError at once for runs that repeat, differ in their parameters or do not fit the file; RuntimeError
     at the end, with the first traceback, if runs failed (the others are saved).
     """
@@ -100,6 +104,12 @@ def made_by(table):
 
 def _call(function, threads, parameters):
     """One run in a worker. → (parameters, its rows as cells, error)"""
+    # in sequence: what a library runs in parallel within a run would be Dask's, which starts another run meanwhile
+    with _ONE_AT_A_TIME, parallel_config("sequential"):
+        return _called(function, threads, parameters)
+
+
+def _called(function, threads, parameters):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     start = time.perf_counter()
@@ -149,6 +159,13 @@ def _parallel(n_jobs, cluster):
     from distributed import Client
 
     with Client(cluster) as client, parallel_config("dask", client=client, wait_for_workers_timeout=60):
+        threads = max(client.nthreads().values(), default=1)
+        if threads > 1:
+            warnings.warn(
+                f"workers at {cluster} have {threads} threads each, and do one run at a time; --nthreads 1 --nworkers "
+                f"{threads} would do as many at once",
+                stacklevel=5,
+            )
         yield Parallel(n_jobs=-1, return_as="generator_unordered")
 
 

@@ -9,7 +9,7 @@ import time
 import pandas as pd
 import pytest
 
-from superpos import sweep
+from superpos import networks, sweep
 from superpos.provenance import PROVENANCE
 
 
@@ -217,6 +217,23 @@ def test_a_dask_cluster_by_its_address(tmp_path):
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         table = sweep.run(square, runs(6), tmp_path / "rows.csv", cluster=cluster.scheduler_address)
     assert table.square.tolist() == [0, 1, 4, 9, 16, 25]
+
+
+def first_weight(seed):
+    return {"weight": networks.build("mlp1", (1, 8, 8), 10, width=512, seed=seed).fc1[0].weight[0, 0].item()}
+
+
+def test_threads_of_a_worker_do_one_run_at_a_time(tmp_path):
+    """Weights are drawn from torch's one random state, which two runs at once would draw from in turn."""
+    distributed = pytest.importorskip("distributed")
+    seeds = sweep.expand(seed=range(12))
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
+        pytest.warns(UserWarning, match=f"{cluster.scheduler_address} have 4 threads each, and do one run at a time"),
+    ):
+        table = sweep.run(first_weight, seeds, tmp_path / "rows.csv", cluster=cluster.scheduler_address)
+    alone = [first_weight(**one)["weight"] for one in seeds]
+    assert table.weight.tolist() == pytest.approx(alone, rel=1e-6)
 
 
 def test_numbers_keep_their_kind():
