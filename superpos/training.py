@@ -53,11 +53,13 @@ def train(
     of radius epsilon, with the options `attack` (steps, step_size, …). update: one of UPDATES (module docstring).
     ramp: the radius is a third for the first fifth of the epochs, two thirds to the half, then whole (Bereska 2025).
     validation: LabelledImages on which accuracy, under the same attack where there is one, is taken after each epoch; the
-    weights of the best epoch are put back at the end (of equals the latest). best_from: share of the epochs that cannot be the
-    best; choose one for all radii that are compared, and with a ramp at least a half, where the radius is whole.
+    weights of the best epoch are put back at the end (of equals the latest; the last ones, if no epoch can be the best).
+    best_from: share of the epochs after which one can be the best; choose one for all radii that are compared, and with a
+    ramp at least a half, where the radius is whole.
     checkpoint: a safetensors file, written after each epoch, from which the same training goes on if it was stopped.
     The seed decides the order of the images, reshuffled every epoch, and the attacks' starts. A network with batch
-    normalisation sees the attack's passes in its statistics, as in Madry's training. Batches that the
+    normalisation sees the attack's passes in its statistics, as in Madry's training; the pass that repeats the attack's last for
+    the leak leaves them as they are. Batches that the
     network cannot take (a last single image under batch normalisation) are avoided by dropping an incomplete batch
     of one. Raises ValueError for an unknown optimizer or update, a seed among the attack's options, labels beyond 0 and 1
     for one logit, and a checkpoint of another training; FloatingPointError as soon as a loss is not finite.
@@ -92,7 +94,7 @@ def train(
             line = {"epoch": epoch, "lr": rate, "epsilon": radius, "loss": loss, "accuracy": share}
             if validation is not None:
                 line["validation"] = _validated(model, validation, radius, attack, seed)
-            state.add(line, candidate=epoch > best_from * epochs)
+            state.add(line, candidate=epoch - 1 >= best_from * epochs)
         state.restore()
     model.eval()
     return pd.DataFrame(state.history)
@@ -186,6 +188,20 @@ def _layout(model):
             model.to(memory_format=torch.contiguous_format)
 
 
+@contextmanager
+def _statistics_kept(model):
+    """Inside `with`, batch normalisation of `model` in training mode leaves its running statistics as they are."""
+    layers = [
+        m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
+    before = [(m.running_mean.clone(), m.running_var.clone(), m.num_batches_tracked.clone()) for m in layers]
+    try:
+        yield
+    finally:
+        for m, (mean, var, count) in zip(layers, before, strict=True):
+            m.running_mean, m.running_var, m.num_batches_tracked = mean, var, count
+
+
 def _step(model, optimizer, images, rows, epsilon, attack, update):
     """One update on some rows. → loss, and how many clean images were labelled correctly"""
     device = next(model.parameters()).device
@@ -199,7 +215,8 @@ def _step(model, optimizer, images, rows, epsilon, attack, update):
         attacked, before = pgd(model, x, y, epsilon, **attack, before=True)
         loss = (loss + classification_loss(model(attacked), y)) / 2
         if update == "leak":
-            leaked = classification_loss(model(before), y)
+            with _statistics_kept(model):  # the attack's own pass over these images has counted them
+                leaked = classification_loss(model(before), y)
     optimizer.zero_grad()
     (loss + leaked).backward()
     optimizer.step()
