@@ -66,21 +66,23 @@ def _right(model, x, labels):
     with torch.no_grad():
         logits = model(x)
     model.train(was_training)
-    return predicted(logits) == labels
+    return predicted(logits) == labels.to(logits.device)
 
 
 def _worst_of(model, images, epsilon, options, n_starts):
     """Accuracy when an image counts only if no start of the attack fools the network on it."""
-    held = torch.ones(len(images), dtype=torch.bool)
+    device = next(model.parameters()).device
+    x, labels = images.images.to(device), images.labels.to(device)
+    held = torch.ones(len(x), dtype=torch.bool, device=device)
     was_training = model.training
     model.eval()
     for start in range(n_starts):
-        attacked = pgd(model, images.images, images.labels, epsilon, **{**options, "seed": options["seed"] + start})
-        held &= _right(model, attacked, images.labels)
+        held &= _right(model, pgd(model, x, labels, epsilon, **{**options, "seed": options["seed"] + start}), labels)
     model.train(was_training)
     return held.double().mean().item()
 
 
 def _under_noise(model, images, epsilon, seed):
     noise = torch.rand(images.images.shape, generator=torch.Generator().manual_seed(int(seed))) * 2 - 1
-    return _right(model, (images.images + epsilon * noise).clamp(0, 1), images.labels).double().mean().item()
+    x = (images.images.cpu() + epsilon * noise).clamp(0, 1).to(next(model.parameters()).device)
+    return _right(model, x, images.labels).double().mean().item()

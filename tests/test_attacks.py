@@ -56,6 +56,35 @@ def test_attacks_equal_the_adversarial_robustness_toolboxs(network, images):
     torch.testing.assert_close(fgsm(network, x, y, 0.1), expected, rtol=0, atol=1e-6)
 
 
+def test_one_logit_is_attacked_as_the_two_of_the_toolbox(images):
+    """Logits 0 and z have the loss of the one logit z: what the toolbox finds there, ours finds with one."""
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    two = images.only([0, 1])
+    x, y = two.images, two.labels
+    one = networks.build("cnn", images.shape, 1, width=4, seed=2).eval()
+
+    class Pair(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = one
+
+        def forward(self, x):
+            z = self.one(x)
+            return torch.cat([torch.zeros_like(z), z], 1)
+
+    theirs = PyTorchClassifier(
+        Pair(), torch.nn.CrossEntropyLoss(), tuple(x.shape[1:]), 2, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    attack = ProjectedGradientDescentPyTorch(
+        theirs, norm="inf", eps=0.1, eps_step=0.03, max_iter=7, num_random_init=0, batch_size=64, verbose=False
+    )
+    expected = torch.as_tensor(attack.generate(x.numpy(), y.numpy()))
+    ours = pgd(one, x, y, 0.1, steps=7, step_size=0.03, random_start=False)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+
+
 def test_the_point_before_the_last_step_is_one_step_behind(network, images):
     x, y = images.images, images.labels
     options = {"step_size": 0.03, "seed": 5}
