@@ -64,6 +64,33 @@ def test_bad_tasks_are_named():
         adversarial.attack_run(**RUN, keep="first")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", -1, "epochs must be a whole number of at least 0, got -1"),
+        ("attack_steps", 0, "attack_steps must be a whole number of at least 1, got 0"),
+        ("batch_size", 0, "batch_size must be"),
+        ("n_sae", 0, "n_sae must be"),
+        ("n_rows", 0.5, "n_rows must be a whole number of at least 1, got 0.5"),
+        ("width", 1.5, "width must be a whole number of at least 1, got 1.5"),
+        ("epsilon", 1.5, "epsilon must be between 0 and 1, got 1.5"),
+        ("lr", 0.0, "lr must be above 0, got 0.0"),
+        ("milestones", "", "milestones must be shares of the epochs, as 0.5,0.75; got ''"),
+    ],
+)
+def test_numbers_out_of_range_are_named_before_any_training(name, value, expected, monkeypatch):
+    monkeypatch.setattr(training, "train", None)
+    with pytest.raises(ValueError, match=expected):
+        adversarial.attack_run(**{**RUN, name: value})
+    if name not in ("n_sae", "n_rows"):
+        of_reading = ("part", "n_images", "n_rows", "readings", "n_sae")
+        checks = {key: v for key, v in RUN.items() if key not in of_reading}
+        with pytest.raises(ValueError, match=expected):
+            adversarial.masking_run(**{**checks, name: value})
+    with pytest.raises(ValueError, match="width must be above 0, got 0"):
+        adversarial.attack_run(**{**RUN, "network": "resnet18", "width": 0})
+
+
 def test_attacks_are_the_papers_and_go_as_far_in_fewer_steps():
     assert adversarial.paper_attack((1, 28, 28)) == ({"steps": 40, "step_size": 0.01}, (0.1, 0.2, 0.3))
     color, radii = adversarial.paper_attack((3, 32, 32))
@@ -83,15 +110,27 @@ def test_a_network_is_trained_by_the_papers_schedule():
     assert late.lr.tolist() == pytest.approx([0.01] * 6 + [0.001] * 2)
 
 
-def test_the_best_epoch_is_one_of_the_second_half_at_every_radius():
+@pytest.mark.parametrize(("epsilon", "epochs"), [(0.0, 8), (0.5, 9), (0.5, 20), (0.5, 1)])
+def test_the_best_epoch_is_put_back_and_has_the_whole_radius(epsilon, epochs, monkeypatch):
+    """At a large radius the early epochs, validated at a third of it, look best, and must not be taken."""
+    weights, one_epoch = [], training._epoch
+
+    def recorded(model, *rest):
+        result = one_epoch(model, *rest)
+        weights.append({name: value.clone() for name, value in model.state_dict().items()})
+        return result
+
+    monkeypatch.setattr(training, "_epoch", recorded)
     images, validation, _, _ = adversarial.task("digits", 3, 60)
-    for epsilon in (0.0, 0.2):
-        options = {**SHORT, "epsilon": epsilon, "epochs": 8, "keep": "best", "batch_size": 16}
-        model, history = adversarial.train_network("mlp1", 8, images, validation, **options)
-        kept = adversarial._ended(model, images, history)
-        late = history[history.epoch > 4]
-        assert kept["epoch_kept"] == late.epoch[late.validation == late.validation.max()].max()
-        assert kept["accuracy_train"] == training.accuracy(model, images)
+    options = {**SHORT, "epsilon": epsilon, "epochs": epochs, "batch_size": 16, "keep": "best"}
+    model, history = adversarial.train_network("mlp1", 8, images, validation, **options)
+    ended = adversarial._ended(model, images, history)
+    late = history[(history.epsilon == epsilon) & (history.epoch > epochs / 2)]
+    best = 1 if epochs == 1 else late.epoch[late.validation == late.validation.max()].max()
+    assert epochs != 20 or history.validation.max() > late.validation.max()
+    assert ended["epoch_kept"] == best
+    assert all(torch.equal(value, weights[best - 1][name]) for name, value in model.state_dict().items())
+    assert ended["accuracy_train"] == training.accuracy(model, images)
 
 
 def test_without_epochs_the_network_is_untrained():
@@ -342,8 +381,12 @@ def test_what_cannot_be_a_slope_is_named():
         adversarial.slopes(table[table.epsilon < 0.2], radii="above 0")
     with pytest.raises(ValueError, match="too few networks or radii for a line through the radii all: 2"):
         adversarial.slopes(table[(table.epsilon < 0.2) & (table.seed == 1)])
-    with pytest.raises(ValueError, match="several protocols: reading is a, b"):
-        adversarial.slopes(pd.concat([table.assign(reading="a"), table.assign(reading="b")]))
+    for name in ("reading", "lr", "batch_size", "milestones", "products", "keep", "weight_decay"):
+        with pytest.raises(ValueError, match=f"several protocols: {name} is a, b"):
+            adversarial.slopes(pd.concat([table.assign(**{name: "a"}), table.assign(**{name: "b"})]))
+    gap = (table.layer == "fc2") & (table.epsilon == 0.2) & (table.seed == 3) & (table["update"] == "leak")
+    with pytest.raises(ValueError, match=r"without a row of every layer: \[\(0.2, 3\)\]"):
+        adversarial.slopes(table[~gap])
     table.loc[3, "effective_features"] = np.nan
     with pytest.raises(ValueError, match="effective_features holds 1 NaN"):
         adversarial.slopes(table)
@@ -365,6 +408,41 @@ def test_a_network_is_above_chance_at_its_own_radius():
     rows["accuracy_0"], rows["accuracy_0.1"], rows["accuracy_0.3"] = 0.99, 0.25, [0.1, 0.59, 0.15, 0.9]
     assert adversarial.above_chance(rows).tolist() == [True, False, False, True]
     assert adversarial.above_chance(rows, margin=0.05).tolist() == [True, True, False, True]
+    with pytest.raises(ValueError, match=r"2 rows have no accuracy at the radius of their training, 0\.15, 0\.3"):
+        adversarial.own_accuracy(rows.assign(**{"epsilon": [0.0, 0.3, 0.15, 0.1], "accuracy_0.3": np.nan}))
+
+
+def test_a_radius_of_ones_own_has_its_robustness():
+    row = adversarial.attack_run(**{**RUN, "epsilon": 0.15, "n_sae": 1, "readings": "TopK", "epochs": 2})[0]
+    assert {name for name in row if name.startswith("accuracy_0")} == {
+        f"accuracy_{radius}" for radius in ("0", "0.1", "0.15", "0.2", "0.3")
+    }
+    assert adversarial.own_accuracy(pd.DataFrame([row | {"epsilon": 0.15}]))[0] == row["accuracy_0.15"]
+
+
+def test_a_stopped_run_of_a_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
+    """Stopped in its third epoch: what is trained again is that one and what follows, and the network is the same."""
+    whole = adversarial.attack_run(**{**RUN, "n_sae": 1, "epochs": 5})
+    done, one_epoch = [], training._epoch
+
+    def stopped(*args):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(one_epoch(*args))
+        return done[-1]
+
+    def counted(*args):
+        done.append(one_epoch(*args))
+        return done[-1]
+
+    monkeypatch.setattr(training, "_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        adversarial.attack_run(**{**RUN, "n_sae": 1, "epochs": 5}, folder=tmp_path)
+    monkeypatch.setattr(training, "_epoch", counted)
+    again = adversarial.attack_run(**{**RUN, "n_sae": 1, "epochs": 5}, folder=tmp_path)
+    assert len(done) == 5
+    assert [row["loss_train"] for row in again] == [row["loss_train"] for row in whole]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 
 def test_every_choice_has_its_slopes():

@@ -49,7 +49,7 @@ __all__ = [
     "train_network",
 ]
 
-RULE = 1  # of training: raise it when the same settings would give other weights
+RULE = 2  # of training: raise it when the same settings would give other weights
 STREAMS = {"rows": 5 * 10**8, "order": 10**9, "weights": 2 * 10**9, "attack": 3 * 10**9}  # the SAE has the seed itself
 INPUTS = ("clean", "attacked")
 PARTS = ("train", "test")
@@ -65,7 +65,10 @@ READINGS = {  # four codes a neuron, as the paper has them; TopK keeps an eighth
 }
 CONDITION = ["dataset", "n_classes", "network", "width", "update"]
 # what all rows of a condition have in common
-ONE_PROTOCOL = ["reading", "part", "per_class", "epochs", "attack_steps", "n_images", "n_rows"]
+ONE_PROTOCOL = [
+    "reading", "part", "n_images", "n_rows", "per_class", "epochs", "attack_steps", "batch_size", "lr", "milestones", "products",
+    "keep", "weight_decay",
+]  # fmt: skip
 LAYERS, RADII = ("parameters", "equal"), ("all", "above 0")  # how layers are weighed, which radii a line goes through
 MEASURES = {
     "F": "effective_features",
@@ -73,6 +76,7 @@ MEASURES = {
     "participation ratio": "participation_ratio",
 }
 N_VALIDATION = 400
+BEST_FROM = 0.5  # share of the epochs before any can be the best: the radius is whole then
 
 
 def task(dataset, n_classes, per_class=None, *, root=None):
@@ -114,19 +118,23 @@ def train_network(
 
     SGD with momentum; milestones: shares of the epochs after which the step size falls to a tenth; the radius on a ramp.
     keep: "last", the weights that the paper's code keeps, or "best", those of the best validated epoch of the second half. epochs
-    = 0 gives the untrained network.
+    = 0 gives the untrained network. It is trained where torch sees a GPU on that, and stays there.
     """
     if keep not in ("last", "best"):
         raise ValueError(f"keep must be last or best, got {keep!r}")
     n_outputs = 1 if n_classes == 2 else n_classes
-    model = networks.build(network, images.shape, n_outputs, width=width, seed=STREAMS["weights"] + seed)
+    model = networks.build(network, images.shape, n_outputs, width=width, seed=STREAMS["weights"] + seed).to(_device())
     history = training.train(
         model, images, epochs=epochs, lr=lr, batch_size=batch_size, weight_decay=weight_decay,
         seed=STREAMS["order"] + seed, optimizer="sgd", epsilon=epsilon, attack=attack, update=update, ramp=epsilon > 0,
-        milestones=[round(float(share) * epochs) for share in milestones.split(",")], best_from=0.5,
+        milestones=[round(float(share) * epochs) for share in milestones.split(",")], best_from=BEST_FROM,
         validation=validation if keep == "best" else None, checkpoint=checkpoint,
     )  # fmt: skip
     return model, history
+
+
+def _device():
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def layer_weights(model):
@@ -136,11 +144,11 @@ def layer_weights(model):
 
 
 def attacked_images(model, images, epsilon, attack, seed, batch_size=128):
-    """The images under PGD of radius epsilon, in evaluation mode. → LabelledImages"""
-    was_training = model.training
+    """The images under PGD of radius epsilon, in evaluation mode. → LabelledImages, where the images are"""
+    was_training, device, home = model.training, next(model.parameters()).device, images.images.device
     model.eval()
     parts = [
-        pgd(model, x, y, epsilon, **attack, seed=STREAMS["attack"] + 10_000 * seed + i)
+        pgd(model, x.to(device), y.to(device), epsilon, **attack, seed=STREAMS["attack"] + 10_000 * seed + i).to(home)
         for i, (x, y) in enumerate(zip(images.images.split(batch_size), images.labels.split(batch_size), strict=True))
     ]
     model.train(was_training)
@@ -149,8 +157,8 @@ def attacked_images(model, images, epsilon, attack, seed, batch_size=128):
 
 def attack_run(
     dataset, n_classes, network, width, epsilon, seed, update, per_class, epochs, attack_steps, part, n_images, n_rows,
-    readings, n_sae, *, batch_size=64, lr=0.01, milestones="0.5,0.75", keep="last", products="float32", n_test=1000,
-    folder=None, root=None,
+    readings, n_sae, *, batch_size=64, lr=0.01, milestones="0.5,0.75", keep="last", products="float32", weight_decay=1e-4,
+    n_test=1000, folder=None, root=None,
 ):  # fmt: skip
     """A run for a sweep: one network trained, attacked and read. → rows, one a layer, kind of input, reading and SAE seed
 
@@ -159,7 +167,7 @@ def attack_run(
     training's side or the test images; n_images: how many; n_rows: rows of a layer, at most; readings: names of READINGS,
     separated by semicolons; n_sae: SAEs a reading, of different seeds; n_test: test images whose accuracies stand in every row.
     folder: where checkpoints lie, from which a stopped training goes on, and weights, which later runs of the same network read
-    again. Raises ValueError for an unknown part or reading before anything is trained.
+    again. Raises ValueError for an unknown part or reading, and for numbers out of range, before anything is trained.
     """
     names = [name.strip() for name in readings.split(";")]
     for name in names:
@@ -167,21 +175,50 @@ def attack_run(
             raise ValueError(f"unknown reading {name!r}; expected one of {'; '.join(READINGS)}")
     if part not in PARTS:
         raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
+    _check(
+        network, width, epsilon, lr, milestones, epochs=epochs, attack_steps=attack_steps, batch_size=batch_size,
+        n_images=n_images, n_rows=n_rows, n_sae=n_sae, n_test=n_test,
+    )  # fmt: skip
     images, validation, read, test = task(dataset, n_classes, per_class, root=root)
     attack, radii = paper_attack(images.shape)
     options = _options(
         attack, attack_steps, products, n_classes=n_classes, epsilon=epsilon, seed=seed, update=update, epochs=epochs, keep=keep,
-        batch_size=batch_size, lr=lr, milestones=milestones,
+        batch_size=batch_size, lr=lr, milestones=milestones, weight_decay=weight_decay,
     )  # fmt: skip
     model, ended = _trained(network, width, images, validation, options, folder)
     tested = test.take(min(n_test, len(test)), seed=0)
-    curve = robustness.curve(model, tested, [0.0, *radii], {**attack, "seed": STREAMS["attack"] + seed})
+    curve = robustness.curve(
+        model, tested, sorted({0.0, *radii, epsilon}), {**attack, "seed": STREAMS["attack"] + seed}
+    )
     about = {f"accuracy_{row.epsilon:g}": row.accuracy for row in curve.itertuples()} | ended
     shown = {"train": read, "test": test}[part]
     shown = shown.take(min(n_images, len(shown)), seed=0)
     weights = layer_weights(model)
     table = read_layers(model, shown, epsilon, attack, seed, n_rows, names, n_sae)
     return [about | row | {"parameters": weights[row["layer"]]} for row in table.to_dict("records")]
+
+
+def _check(network, width, epsilon, lr, milestones, **counts):
+    """ValueError, with its name, for what nothing can be trained or read with."""
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"epsilon must be between 0 and 1, got {epsilon!r}")
+    if not (isinstance(lr, int | float) and 0 < lr < float("inf")):
+        raise ValueError(f"lr must be above 0, got {lr!r}")
+    if network == "resnet18":  # a share of its 64 channels
+        if not width > 0:
+            raise ValueError(f"width must be above 0, got {width!r}")
+    else:
+        counts["width"] = width
+    for name, value in counts.items():
+        least = 0 if name == "epochs" else 1
+        if not least <= value < float("inf") or value != int(value):
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    try:
+        right = all(0 <= float(share) <= 1 for share in milestones.split(","))
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError(f"milestones must be shares of the epochs, as 0.5,0.75; got {milestones!r}")
 
 
 def _options(attack, steps, products, **options):
@@ -207,7 +244,7 @@ def _trained(network, width, images, validation, options, folder):
             network, images.shape, 1 if options["n_classes"] == 2 else options["n_classes"], width=width
         )
         model.load_state_dict(weights)
-        return model.eval(), ended
+        return model.to(_device()).eval(), ended
     checkpoint = path.with_suffix(".checkpoint")
     model, history = train_network(network, width, images, validation, **options, checkpoint=checkpoint)
     ended = _ended(model, images, history)
@@ -230,12 +267,12 @@ def _kept(path):
 @torch.no_grad()
 def _ended(model, images, history):
     """Accuracy and loss of the weights that are read, on the clean images of their training, and the epoch they are of."""
-    logits = torch.cat([model(x) for x in images.images.split(1000)])
-    best = len(history) if "validation" not in history else int(history.epoch[history.validation[::-1].idxmax()])
-    return {
-        "accuracy_train": training.accuracy(model, images), "loss_train": float(classification_loss(logits, images.labels)),
-        "epoch_kept": best,
-    }  # fmt: skip
+    device = next(model.parameters()).device
+    logits = torch.cat([model(x.to(device)) for x in images.images.split(1000)])
+    loss = classification_loss(logits, images.labels.to(device))
+    late = history[history.epoch - 1 >= BEST_FROM * len(history)] if "validation" in history else history[:0]
+    kept = len(history) if late.empty else int(late.epoch[late.validation[::-1].idxmax()])
+    return {"accuracy_train": training.accuracy(model, images), "loss_train": float(loss), "epoch_kept": kept}
 
 
 def read_layers(model, images, epsilon, attack, seed, n_rows, readings, n_sae):
@@ -277,14 +314,20 @@ def _read(rows, name, seed, n_sae, label):
 
 def masking_run(
     dataset, n_classes, network, width, epsilon, seed, update, per_class, epochs, attack_steps, n_test, *,
-    batch_size=64, lr=0.01, milestones="0.5,0.75", keep="last", products="float32", folder=None, root=None,
+    batch_size=64, lr=0.01, milestones="0.5,0.75", keep="last", products="float32", weight_decay=1e-4, folder=None, root=None,
 ):  # fmt: skip
-    """A run for a sweep: `superpos.robustness.masking_checks` of the network that `attack_run` trains. → a row a check"""
+    """A run for a sweep: `superpos.robustness.masking_checks` of the network that `attack_run` trains. → a row a check
+
+    Raises ValueError for numbers out of range before anything is trained.
+    """
+    _check(
+        network, width, epsilon, lr, milestones, epochs=epochs, attack_steps=attack_steps, batch_size=batch_size, n_test=n_test,
+    )  # fmt: skip
     images, validation, _, test = task(dataset, n_classes, per_class, root=root)
     attack, _ = paper_attack(images.shape)
     options = _options(
         attack, attack_steps, products, n_classes=n_classes, epsilon=epsilon, seed=seed, update=update, epochs=epochs, keep=keep,
-        batch_size=batch_size, lr=lr, milestones=milestones,
+        batch_size=batch_size, lr=lr, milestones=milestones, weight_decay=weight_decay,
     )  # fmt: skip
     model, _ = _trained(network, width, images, validation, options, folder)
     tested = test.take(min(n_test, len(test)), seed=0)
@@ -302,7 +345,7 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
     "above 0", through which the line then goes, whatever the jump from radius 0. logits: count the layer "out" too. variance:
     of the slope, that of the mean at radius 0 in it, and what is left of the line too; n: networks.
     Raises ValueError for another choice, rows of several protocols in a condition, a condition without radius 0 or with too few
-    networks or radii for the line, and NaN.
+    networks or radii for the line, a network without a row of every layer, and NaN.
     """
     if layers not in LAYERS or radii not in RADII:
         raise ValueError(
@@ -364,6 +407,9 @@ def _networks(table, inputs, column, logits=False):
             raise ValueError(f"condition {key} has no network at radius 0, which a slope is relative to")
         networks_of = pd.concat([plain[key[:-1]], attacked[attacked.inputs.isin(kinds[inputs])]])
         by_layer = networks_of.groupby(["epsilon", "seed", "layer"])[column].mean().unstack("layer")
+        lacking = by_layer.index[by_layer.isna().any(axis=1)].tolist()
+        if lacking:
+            raise ValueError(f"condition {key}: networks (epsilon, seed) without a row of every layer: {lacking}")
         found.append((key, by_layer, networks_of.groupby("layer").parameters.first().to_numpy()))
     return found
 
@@ -420,8 +466,17 @@ def speaking(table):
 
 
 def own_accuracy(table):
-    """Accuracy of the network of each row under attack at the radius that it was trained at. → Series"""
-    return pd.Series([row[f"accuracy_{row['epsilon']:g}"] for row in table.to_dict("records")], table.index)
+    """Accuracy of the network of each row under attack at the radius that it was trained at. → Series
+
+    ValueError where it was not taken: no column accuracy_RADIUS, or NaN in it.
+    """
+    rows = table.to_dict("records")
+    found = pd.Series([row.get(f"accuracy_{row['epsilon']:g}", np.nan) for row in rows], table.index, dtype=float)
+    lacking = found.isna().to_numpy()
+    if lacking.any():
+        radii = ", ".join(f"{epsilon:g}" for epsilon in sorted(set(table.epsilon[lacking])))
+        raise ValueError(f"{lacking.sum()} rows have no accuracy at the radius of their training, {radii}")
+    return found
 
 
 def above_chance(table, margin=0.1):
