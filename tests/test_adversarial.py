@@ -122,7 +122,8 @@ def test_the_best_epoch_is_put_back_and_has_the_whole_radius(epsilon, epochs, mo
 
     monkeypatch.setattr(training, "_epoch", recorded)
     images, validation, _, _ = adversarial.task("digits", 3, 60)
-    options = {**SHORT, "epsilon": epsilon, "epochs": epochs, "batch_size": 16, "keep": "best"}
+    attack = {"steps": 3, "step_size": 0.2}
+    options = {**SHORT, "epsilon": epsilon, "epochs": epochs, "batch_size": 16, "keep": "best", "attack": attack}
     model, history = adversarial.train_network("mlp1", 8, images, validation, **options)
     ended = adversarial._ended(model, images, history)
     late = history[(history.epsilon == epsilon) & (history.epoch > epochs / 2)]
@@ -401,6 +402,25 @@ def test_a_network_with_a_silent_layer_is_left_out_and_named():
     assert lost[["update", "epsilon", "seed"]].to_numpy().tolist() == [["leak", 0.3, 2]]
     assert len(spoken) == len(table) + len(logits) - 6
     assert adversarial.slopes(spoken).set_index("update").n.to_dict() == {"corrected": 12, "leak": 11}
+
+
+def test_a_condition_without_a_level_is_left_out_and_named():
+    table = planted()
+    other = planted().assign(n_classes=3)
+    other.loc[(other.epsilon == 0) & (other.layer == "fc1"), "effective_features"] = np.nan
+    spoken, lost = adversarial.speaking(pd.concat([table, other]))
+    assert spoken.equals(table)
+    assert len(lost) == 3 * (1 + 2 * 3)
+    assert set(lost.n_classes) == {3}
+
+
+def test_no_condition_has_no_slope_but_the_columns_of_one():
+    table = planted()
+    assert adversarial.slopes(table[table.epsilon == 0]).columns.tolist() == adversarial.slopes(table).columns.tolist()
+    table = table.assign(**{f"accuracy_{radius}": 0.9 for radius in ("0", "0.1", "0.2", "0.3")})
+    choices = adversarial.slopes_by_choice(table[table.epsilon < 0.2], {"F": "effective_features"})
+    assert choices.empty
+    assert choices.columns.tolist() == adversarial.slopes_by_choice(table, {"F": "effective_features"}).columns.tolist()
 
 
 def test_a_network_is_above_chance_at_its_own_radius():

@@ -430,7 +430,8 @@ def _slopes(found, layers, radii):
     lines = [
         (key, _relative_slope(by_layer, _weights(parameters, layers), radii)) for key, by_layer, parameters in found
     ]
-    return pd.DataFrame(dict(zip(CONDITION, key, strict=True)) | line for key, line in lines)
+    lines = [dict(zip(CONDITION, key, strict=True)) | line for key, line in lines]
+    return pd.DataFrame(lines, columns=[*CONDITION, "slope", "variance", "n"])
 
 
 def _relative_slope(by_layer, weights, used="all"):
@@ -457,12 +458,21 @@ def _relative_slope(by_layer, weights, used="all"):
 def speaking(table):
     """Rows of the networks all of whose layers, logits aside, say something. → (rows, CONDITION, epsilon and seed of the others)
 
-    A layer that gives one row for all images, or a dictionary without a live code, has no F (see `read_layers`).
+    A layer that gives one row for all images, or a dictionary without a live code, has no F (see `read_layers`). Where all
+    networks of radius 0 are so, nothing is left that a slope is relative to, and the others are those of all radii.
     """
     network = [*CONDITION, "epsilon", "seed"]
     silent = table[(table.layer != "out") & table.effective_features.isna()][network].drop_duplicates()
-    is_silent = pd.MultiIndex.from_frame(table[network]).isin(pd.MultiIndex.from_frame(silent))
-    return table[~is_silent], silent.reset_index(drop=True)
+    of_silence = _among(table, silent, network)
+    level = table[~of_silence & (table.epsilon == 0)]
+    lost = silent[(silent.epsilon == 0) & ~_among(silent, level, CONDITION[:-1])]
+    left_out = of_silence | _among(table, lost, CONDITION[:-1])
+    return table[~left_out], table[left_out][network].drop_duplicates(ignore_index=True)
+
+
+def _among(table, others, names):
+    """Which rows have the values of another table's rows in some columns. → bool (n,)"""
+    return pd.MultiIndex.from_frame(table[names]).isin(pd.MultiIndex.from_frame(others[names]))
 
 
 def own_accuracy(table):
