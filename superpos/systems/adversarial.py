@@ -351,7 +351,7 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
         raise ValueError(
             f"layers must be one of {', '.join(LAYERS)} and radii of {', '.join(RADII)}; got {layers!r}, {radii!r}"
         )
-    found = _networks(table, inputs, column, logits)
+    found = _networks(table, inputs, [column], logits)[column]
     for key, by_layer, _ in found:
         if not _enough(by_layer, radii):
             raise ValueError(
@@ -368,7 +368,7 @@ def shapes(table, *, inputs="both", layers="parameters", column="effective_featu
     radius (Draper and Smith 1998, section 2.1), NaN for fewer than three radii or without that spread.
     """
     found = []
-    for key, by_layer, parameters in _networks(table, inputs, column, logits):
+    for key, by_layer, parameters in _networks(table, inputs, [column], logits)[column]:
         radii = by_layer.index.get_level_values("epsilon").to_numpy()
         weights = _weights(parameters, layers)
         relative = (by_layer / by_layer[radii == 0].mean()).to_numpy() @ weights
@@ -385,8 +385,8 @@ def shapes(table, *, inputs="both", layers="parameters", column="effective_featu
     return pd.DataFrame(found)
 
 
-def _networks(table, inputs, column, logits=False):
-    """What each condition's networks read. → [(CONDITION, DataFrame: (epsilon, seed) × layers, parameters of these layers)]"""
+def _networks(table, inputs, columns, logits=False):
+    """What each condition's networks read. → {column: [(CONDITION, DataFrame: (epsilon, seed) × layers, their parameters)]}"""
     kinds = {"both": list(INPUTS), "clean": ["clean"], "attacked": ["attacked"]}
     if inputs not in kinds:
         raise ValueError(f"inputs must be one of {', '.join(kinds)}; got {inputs!r}")
@@ -397,20 +397,24 @@ def _networks(table, inputs, column, logits=False):
             raise ValueError(
                 f"the rows of a condition are of several protocols: {name} is {', '.join(map(str, several))}"
             )
-    table = table[[*CONDITION, "epsilon", "seed", "layer", "inputs", "parameters", column]]
+    table = table[[*CONDITION, "epsilon", "seed", "layer", "inputs", "parameters", *columns]]
     table = table if logits else table[table.layer != "out"]
-    if table[column].isna().any():
-        raise ValueError(f"{column} holds {int(table[column].isna().sum())} NaN; drop those conditions by name first")
-    plain, found = dict(iter(table[table.epsilon == 0].groupby(CONDITION[:-1]))), []
+    for column, holes in table[columns].isna().sum().items():
+        if holes:
+            raise ValueError(f"{column} holds {holes} NaN; drop those conditions by name first")
+    plain, found = dict(iter(table[table.epsilon == 0].groupby(CONDITION[:-1]))), {column: [] for column in columns}
     for key, attacked in table[table.epsilon > 0].groupby(CONDITION, sort=False):
         if key[:-1] not in plain:
             raise ValueError(f"condition {key} has no network at radius 0, which a slope is relative to")
         networks_of = pd.concat([plain[key[:-1]], attacked[attacked.inputs.isin(kinds[inputs])]])
-        by_layer = networks_of.groupby(["epsilon", "seed", "layer"])[column].mean().unstack("layer")
-        lacking = by_layer.index[by_layer.isna().any(axis=1)].tolist()
-        if lacking:
-            raise ValueError(f"condition {key}: networks (epsilon, seed) without a row of every layer: {lacking}")
-        found.append((key, by_layer, networks_of.groupby("layer").parameters.first().to_numpy()))
+        means = networks_of.groupby(["epsilon", "seed", "layer"])[columns].mean()
+        parameters = networks_of.groupby("layer").parameters.first().to_numpy()
+        for column in columns:
+            by_layer = means[column].unstack("layer")
+            lacking = by_layer.index[by_layer.isna().any(axis=1)].tolist()
+            if lacking:
+                raise ValueError(f"condition {key}: networks (epsilon, seed) without a row of every layer: {lacking}")
+            found[column].append((key, by_layer, parameters))
     return found
 
 
@@ -507,11 +511,11 @@ def slopes_by_choice(table, measures=MEASURES):
         radii = above.groupby(CONDITION, as_index=False).epsilon.nunique()
         whole = radii.loc[radii.epsilon >= 2, CONDITION].merge(plain[CONDITION[:-1]].drop_duplicates())
         rows = pd.concat([plain, above.merge(whole)])
-        for inputs, (measure, column) in itertools.product(("both", *INPUTS), measures.items()):
-            found = _networks(rows, inputs, column)
-            for layers, used in itertools.product(LAYERS, RADII):
+        for inputs in ("both", *INPUTS):
+            found = _networks(rows, inputs, list(measures.values()))
+            for (measure, column), layers, used in itertools.product(measures.items(), LAYERS, RADII):
                 choice = {"inputs": inputs, "layers": layers, "radii": used, "measure": measure, "counted": counted}
-                enough = [one for one in found if _enough(one[1], used)]
+                enough = [one for one in found[column] if _enough(one[1], used)]
                 tables.append(_slopes(enough, layers, used).assign(**choice))
     return pd.concat(tables, ignore_index=True)
 
