@@ -534,7 +534,8 @@ shares[["right side", "surely"]].mean().join(shares.agg(combinations=("estimate"
 # same, since all networks are above chance, count once. H2's intervals are of as many conditions as numbers of classes were
 # run, H3's of four numbers of classes, both with random effects.
 #
-# H3 under one other choice at a time, by network; in brackets its interval, then how many conditions it is made of:
+# H3 under one other choice at a time, by network; in brackets its interval, then how many conditions it is made of. Other SAEs read MLPs under the
+# paper's update alone, and not those of all widths; elsewhere they are NaN.
 
 # %%
 usual = {"inputs": "both", "radii": "all", "measure": "F", "counted": "all"}
