@@ -47,7 +47,7 @@ def run(function, runs, path=None, *, n_jobs=None, cluster=None, threads=1):
     results file, made with its folder if missing (None: a scratch file, gone afterwards); n_jobs: processes, by
     default one a core, each of `threads` torch threads; cluster: address of a Dask scheduler ("tcp://host:8786"),
     whose workers then do the runs, one at a time in each process; start them with one thread a process
-    (`dask worker --nthreads 1 --nworkers auto`).
+    (`dask worker --nthreads 1 --nworkers -1`).
     Raises ValueError at once for runs that repeat, differ in their parameters or do not fit the file; RuntimeError
     at the end, with the first traceback, if runs failed (the others are saved).
     """
@@ -162,9 +162,9 @@ def _parallel(n_jobs, cluster):
         threads = max(client.nthreads().values(), default=1)
         if threads > 1:
             warnings.warn(
-                f"workers at {cluster} have {threads} threads each, and do one run at a time; --nthreads 1 --nworkers "
-                f"{threads} would do as many at once",
-                stacklevel=5,
+                f"workers at {cluster} have up to {threads} threads each, and do one run at a time; "
+                "dask worker --nthreads 1 --nworkers -1 starts one for each core",
+                stacklevel=2,
             )
         yield Parallel(n_jobs=-1, return_as="generator_unordered")
 

@@ -73,6 +73,10 @@ def test_bad_tasks_are_named():
         ("n_sae", 0, "n_sae must be"),
         ("n_rows", 0.5, "n_rows must be a whole number of at least 1, got 0.5"),
         ("width", 1.5, "width must be a whole number of at least 1, got 1.5"),
+        ("epochs", None, "epochs must be a number, got None"),
+        ("attack_steps", "3", "attack_steps must be a number, got '3'"),
+        ("lr", True, "lr must be a number, got True"),
+        ("milestones", 0.5, "milestones must be shares"),
         ("epsilon", 1.5, "epsilon must be between 0 and 1, got 1.5"),
         ("lr", 0.0, "lr must be above 0, got 0.0"),
         ("milestones", "", "milestones must be shares of the epochs, as 0.5,0.75; got ''"),
@@ -386,8 +390,14 @@ def test_what_cannot_be_a_slope_is_named():
         with pytest.raises(ValueError, match=f"several protocols: {name} is a, b"):
             adversarial.slopes(pd.concat([table.assign(**{name: "a"}), table.assign(**{name: "b"})]))
     gap = (table.layer == "fc2") & (table.epsilon == 0.2) & (table.seed == 3) & (table["update"] == "leak")
-    with pytest.raises(ValueError, match=r"without a row of every layer: \[\(0.2, 3\)\]"):
+    with pytest.raises(ValueError, match=r"without a row of every layer and kind of input: \[\(0.2, 3\)\]"):
         adversarial.slopes(table[~gap])
+    attacked = (table.inputs == "attacked") & (table.epsilon == 0.3) & (table.seed == 1) & (table["update"] == "leak")
+    with pytest.raises(ValueError, match=r"every layer and kind of input: \[\(0.3, 1\)\]"):
+        adversarial.slopes(table[~attacked])
+    assert len(adversarial.slopes(table[~attacked], inputs="clean")) == 2
+    with pytest.raises(ValueError, match="its networks at radius 0 have not the layers of the others"):
+        adversarial.slopes(table[(table.epsilon > 0) | (table.layer == "fc1")])
     table.loc[3, "effective_features"] = np.nan
     with pytest.raises(ValueError, match="effective_features holds 1 NaN"):
         adversarial.slopes(table)

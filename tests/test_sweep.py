@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pandas as pd
 import pytest
+from joblib import Parallel, delayed
 
 from superpos import networks, sweep
 from superpos.provenance import PROVENANCE
@@ -223,13 +225,32 @@ def first_weight(seed):
     return {"weight": networks.build("mlp1", (1, 8, 8), 10, width=512, seed=seed).fc1[0].weight[0, 0].item()}
 
 
+def here():
+    return os.getpid(), threading.get_ident()
+
+
+def parallel_inside(n):
+    """Whether a run's own parallel calls are made where it is itself."""
+    return {"in_its_own": set(Parallel(n_jobs=2)(delayed(here)() for _ in range(4))) == {here()}}
+
+
+def test_what_a_run_does_in_parallel_stays_in_its_thread(tmp_path):
+    """As Dask's tasks they would let the worker begin another run meanwhile."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        table = sweep.run(parallel_inside, [{"n": 1}], tmp_path / "rows.csv", cluster=cluster.scheduler_address)
+    assert table.in_its_own.all()
+
+
 def test_threads_of_a_worker_do_one_run_at_a_time(tmp_path):
     """Weights are drawn from torch's one random state, which two runs at once would draw from in turn."""
     distributed = pytest.importorskip("distributed")
     seeds = sweep.expand(seed=range(12))
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
-        pytest.warns(UserWarning, match=f"{cluster.scheduler_address} have 4 threads each, and do one run at a time"),
+        pytest.warns(
+            UserWarning, match=f"{cluster.scheduler_address} have up to 4 threads each, and do one run at a time"
+        ),
     ):
         table = sweep.run(first_weight, seeds, tmp_path / "rows.csv", cluster=cluster.scheduler_address)
     alone = [first_weight(**one)["weight"] for one in seeds]

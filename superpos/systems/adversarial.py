@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -200,9 +201,14 @@ def attack_run(
 
 def _check(network, width, epsilon, lr, milestones, **counts):
     """ValueError, with its name, for what nothing can be trained or read with."""
+    for name, value in {"width": width, "epsilon": epsilon, "lr": lr, **counts}.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+    if not isinstance(milestones, str):
+        raise ValueError(f"milestones must be shares of the epochs, as 0.5,0.75; got {milestones!r}")
     if not 0 <= epsilon <= 1:
         raise ValueError(f"epsilon must be between 0 and 1, got {epsilon!r}")
-    if not (isinstance(lr, int | float) and 0 < lr < float("inf")):
+    if not 0 < lr < float("inf"):
         raise ValueError(f"lr must be above 0, got {lr!r}")
     if network == "resnet18":  # a share of its 64 channels
         if not width > 0:
@@ -345,7 +351,7 @@ def slopes(table, *, inputs="both", layers="parameters", column="effective_featu
     "above 0", through which the line then goes, whatever the jump from radius 0. logits: count the layer "out" too. variance:
     of the slope, that of the mean at radius 0 in it, and what is left of the line too; n: networks.
     Raises ValueError for another choice, rows of several protocols in a condition, a condition without radius 0 or with too few
-    networks or radii for the line, a network without a row of every layer, and NaN.
+    networks or radii for the line, a network without a row of every layer and kind of input, and NaN.
     """
     if layers not in LAYERS or radii not in RADII:
         raise ValueError(
@@ -402,20 +408,33 @@ def _networks(table, inputs, columns, logits=False):
     for column, holes in table[columns].isna().sum().items():
         if holes:
             raise ValueError(f"{column} holds {holes} NaN; drop those conditions by name first")
+    table = table[(table.epsilon == 0) | table.inputs.isin(kinds[inputs])]
+    _check_whole(table)
     plain, found = dict(iter(table[table.epsilon == 0].groupby(CONDITION[:-1]))), {column: [] for column in columns}
     for key, attacked in table[table.epsilon > 0].groupby(CONDITION, sort=False):
         if key[:-1] not in plain:
             raise ValueError(f"condition {key} has no network at radius 0, which a slope is relative to")
-        networks_of = pd.concat([plain[key[:-1]], attacked[attacked.inputs.isin(kinds[inputs])]])
+        networks_of = pd.concat([plain[key[:-1]], attacked])
+        if set(networks_of.layer[networks_of.epsilon == 0]) != set(networks_of.layer):
+            raise ValueError(f"condition {key}: its networks at radius 0 have not the layers of the others")
         means = networks_of.groupby(["epsilon", "seed", "layer"])[columns].mean()
         parameters = networks_of.groupby("layer").parameters.first().to_numpy()
         for column in columns:
-            by_layer = means[column].unstack("layer")
-            lacking = by_layer.index[by_layer.isna().any(axis=1)].tolist()
-            if lacking:
-                raise ValueError(f"condition {key}: networks (epsilon, seed) without a row of every layer: {lacking}")
-            found[column].append((key, by_layer, parameters))
+            found[column].append((key, means[column].unstack("layer"), parameters))
     return found
+
+
+def _check_whole(table):
+    """ValueError for networks that lack a row of a layer or kind of input that others of their condition have."""
+    keys = [*CONDITION, "above"]
+    there = table.assign(above=table.epsilon > 0).drop_duplicates([*keys, "epsilon", "seed", "layer", "inputs"])
+    expected = there.drop_duplicates([*keys, "layer", "inputs"]).groupby(keys).size().rename("expected")
+    found = there.groupby([*keys, "epsilon", "seed"]).size().rename("found").reset_index().join(expected, on=keys)
+    for key, part in found[found.found < found.expected].groupby(CONDITION):
+        lacking = list(zip(part.epsilon, part.seed, strict=True))
+        raise ValueError(
+            f"condition {key}: networks (epsilon, seed) without a row of every layer and kind of input: {lacking}"
+        )
 
 
 def _weights(parameters, layers):
