@@ -168,12 +168,7 @@ of_paper = [one for one in grid(**mlp) if one["update"] == "leak" or one["epsilo
 others = [one | {"readings": readings} for one in of_paper if one["dataset"] in reading_datasets.split(",")]
 first = [one | {"n_sae": n_sae} for one in of_paper if one["dataset"] == fixed["dataset"][0] and one["seed"] == 1]
 again = sweep.run(run, others + first, kept("adversarial_readings"), cluster=cluster)
-largest = [one for one in grid(**mlp) + grid(**cnn) if one["epsilon"] == max(sweep.numbers(radii)) and one["seed"] == 1]
-largest = [one for one in largest if one["n_classes"] in sweep.numbers(masking_classes)]
-of_reading = ("part", "n_images", "n_rows", "readings", "n_sae")
-checked = [
-    {name: value for name, value in one.items() if name not in of_reading} | {"n_test": masking_test} for one in largest
-]
+checked = adversarial.for_masking(grid(**mlp) + grid(**cnn), sweep.numbers(masking_classes), masking_test)
 check = partial(adversarial.masking_run, folder=folder)
 nothing = pd.DataFrame(columns=["check"])
 checks = sweep.run(check, checked, kept("adversarial_masking"), cluster=cluster) if checked else nothing

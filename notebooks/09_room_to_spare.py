@@ -173,22 +173,10 @@ others = grid(radii, ["leak"], **small, **mlp | {"width": sweep.numbers(reading_
 again = sweep.run(run, [one | {"readings": readings} for one in others], kept("adversarial_readings"), cluster=cluster)
 large = sweep.run(run, grid(resnet_radii, ["leak"], **resnet), kept("adversarial_resnet"), cluster=cluster)
 
-
-def for_masking(radii, **axes):
-    """Runs of `masking_run` for the networks of seed 1 and the largest radius."""
-    of_reading = ("part", "n_images", "n_rows", "readings", "n_sae")
-    asked = {"epsilon": max(sweep.numbers(radii)), "seed": 1}
-    runs = [one for one in grid(radii, ["leak"], **axes) if one | asked == one]
-    runs = [one for one in runs if one["n_classes"] in sweep.numbers(masking_classes)]
-    return [
-        {name: value for name, value in one.items() if name not in of_reading} | {"n_test": masking_test}
-        for one in runs
-    ]
-
-
 check, to_check = partial(adversarial.masking_run, folder=folder), {}
-to_check["adversarial_masking"] = for_masking(radii, **small, **mlp) + for_masking(radii, **small, **cnn)
-to_check["adversarial_resnet_masking"] = for_masking(resnet_radii, **resnet)
+of_one_layer = grid(radii, ["leak"], **small, **mlp) + grid(radii, ["leak"], **small, **cnn)
+for name, runs in {"adversarial": of_one_layer, "adversarial_resnet": grid(resnet_radii, ["leak"], **resnet)}.items():
+    to_check[f"{name}_masking"] = adversarial.for_masking(runs, sweep.numbers(masking_classes), masking_test)
 checks = {name: sweep.run(check, runs, kept(name), cluster=cluster) for name, runs in to_check.items() if runs}
 
 # %%

@@ -1,5 +1,6 @@
 """Adversarial training read: tasks, the paper's schedule, rows that are what they say."""
 
+import inspect
 import os
 import signal
 import threading
@@ -251,6 +252,16 @@ def test_a_network_that_was_kept_is_read_again_and_not_trained(tmp_path, monkeyp
     checkpoint.write(path, weights, {"settings": about["settings"]})  # of another version: trained again, too
     adversarial.attack_run(**RUN, folder=tmp_path)
     assert "ended" in checkpoint.read(path)[1]
+
+
+def test_networks_to_check_for_masking_are_those_of_seed_1_and_the_largest_radius():
+    runs = sweep.expand(**RUN | {"seed": [1, 2], "epsilon": [0.0, 0.1, 0.3], "n_classes": [2, 3, 5]})
+    chosen = adversarial.for_masking(runs, [2, 5], 30)
+    assert [(one["seed"], one["epsilon"], one["n_classes"], one["n_test"]) for one in chosen] == [
+        (1, 0.3, 2, 30),
+        (1, 0.3, 5, 30),
+    ]
+    inspect.signature(adversarial.masking_run).bind(**chosen[0])
 
 
 def test_unseen_images_can_be_read():

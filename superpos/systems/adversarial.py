@@ -36,6 +36,7 @@ __all__ = [
     "attack_run",
     "attacked_images",
     "for_both_updates",
+    "for_masking",
     "layer_weights",
     "masking_run",
     "ordered",
@@ -496,6 +497,19 @@ def speaking(table):
 def _among(table, others, names):
     """Which rows have the values of another table's rows in some columns. → bool (n,)"""
     return pd.MultiIndex.from_frame(table[names]).isin(pd.MultiIndex.from_frame(others[names]))
+
+
+def for_masking(runs, classes, n_test):
+    """Parameters of `masking_run` for those of some `attack_run`s with seed 1 and their largest radius. → list of dicts
+
+    classes: numbers of classes, of which others are left out; n_test: test images of the checks.
+    """
+    of_reading = ("part", "n_images", "n_rows", "readings", "n_sae")
+    asked = {"seed": 1, "epsilon": max(one["epsilon"] for one in runs)}
+    chosen = [one for one in runs if one | asked == one and one["n_classes"] in classes]
+    return [
+        {name: value for name, value in one.items() if name not in of_reading} | {"n_test": n_test} for one in chosen
+    ]
 
 
 def own_accuracy(table):
