@@ -1,0 +1,121 @@
+"""Settings: frozen dataclasses that check themselves, and their way to and from the columns of a results file.
+
+A class of settings names every field once. Its values are checked when it is made, so that whatever holds settings
+holds sound ones. Settings may hold settings; in a results file all fields lie side by side, each under its own name.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+import pydantic
+from pydantic import Field
+
+__all__ = [
+    "Count",
+    "NotNegative",
+    "Positive",
+    "Share",
+    "Whole",
+    "build",
+    "but",
+    "defaults",
+    "flat",
+    "one_of",
+    "settings",
+]
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def settings(cls: type[T]) -> type[T]:
+    """Make a class of annotated fields a frozen dataclass that checks its values, and has `but`.
+
+    A value of another type or out of range raises ValueError, which names the field, what was expected and the value;
+    an unknown field raises TypeError, which lists those there are. Whole numbers may stand for floats, nothing else is
+    converted. What fields must be together is checked in `__post_init__`, which raises ValueError.
+    """
+    checked = pydantic.dataclasses.dataclass(cls, frozen=True, config=pydantic.ConfigDict(extra="forbid", strict=True))
+    check = checked.__init__
+
+    @functools.wraps(check)
+    def checking(self: Any, *values: Any, **named: Any) -> None:
+        try:
+            check(self, *values, **named)
+        except pydantic.ValidationError as error:
+            raise _in_words(checked, error) from None
+
+    checked.__init__ = checking
+    checked.but = but
+    return checked
+
+
+def _in_words(cls: type, error: pydantic.ValidationError) -> Exception:
+    """The first thing that is wrong, as one sentence."""
+    first = error.errors()[0]
+    names = [str(part) for part in first["loc"]]
+    if first["type"] == "unexpected_keyword_argument":
+        return TypeError(f"{cls.__name__} has no {names[0]!r}; it has {', '.join(f.name for f in fields(cls))}")
+    words = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return ValueError(f"{names[0]} {words}, got {first['input']!r}" if names else words)
+
+
+def but(one: T, **changes: Any) -> T:
+    """A copy of settings with some fields changed, those of settings that they hold included.
+
+    Raises TypeError for a name that is no field, ValueError for values that do not pass.
+    """
+    return build(type(one), **{**flat(one), **changes})
+
+
+def flat(run: Any) -> dict[str, Any]:
+    """All fields of settings side by side, those of settings that they hold included. A dict is taken as it is."""
+    if not is_dataclass(run):
+        return dict(run)
+    found: dict[str, Any] = {}
+    for field in fields(run):
+        value = getattr(run, field.name)
+        found |= flat(value) if is_dataclass(value) else {field.name: value}
+    return found
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """The fields of a class of settings that have a default, side by side, each with it."""
+    found: dict[str, Any] = {}
+    for field in fields(cls):
+        if is_dataclass(field.type):
+            found |= defaults(field.type) if field.default is MISSING else flat(field.default)
+        elif field.default is not MISSING:
+            found[field.name] = field.default
+    return found
+
+
+def build(make: Callable[..., T], **values: Any) -> T:
+    """Settings of a class from values side by side: the inverse of `flat`. `make` may also be dict.
+
+    Raises TypeError for a name that is no field of the class nor of settings that it holds.
+    """
+    for field in fields(make) if is_dataclass(make) else ():
+        if is_dataclass(field.type) and field.name not in values:
+            held = {} if field.default is MISSING else flat(field.default)
+            held |= {name: values.pop(name) for name in _names(field.type) if name in values}
+            values[field.name] = build(field.type, **held)
+    return make(**values)
+
+
+def _names(cls: type) -> list[str]:
+    return [n for f in fields(cls) for n in (_names(f.type) if is_dataclass(f.type) else [f.name])]
+
+
+def one_of(name: str, value: Any, known: Any) -> None:
+    """ValueError, with the name and what is known, unless the value is one of them."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")

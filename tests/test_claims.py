@@ -1,0 +1,144 @@
+"""Claims: each rule gives each of its words, and the table holds what it was given."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from superpos import claims
+from superpos.claims import Claim, Estimate, MeetsPaper, NearZero, OnSide
+from superpos.sweep import Rows
+
+NAN = float("nan")
+
+
+def estimate(low, high, value=None, n=5):
+    return Estimate((low + high) / 2 if value is None else value, low, high, "made up", "network", n)
+
+
+def claim(low=0.9, high=1.2, *, name="a.x", paper=None, rule=MeetsPaper(), **options):  # noqa: B008 - frozen
+    return Claim(name, f"What {name} says.", "a.csv", estimate(low, high, **options), rule, paper)
+
+
+@pytest.mark.parametrize(
+    ("rule", "paper", "low", "high", "word"),
+    [
+        (MeetsPaper(), 0.9, 0.85, 0.95, "agrees"),
+        (MeetsPaper(), 0.9, 0.91, 0.95, "differs"),
+        (MeetsPaper(), 0.9, 0.7, 0.89, "differs"),
+        (MeetsPaper(), None, 0.0, 1.0, "open"),
+        (MeetsPaper(0.02), 0.9, 0.91, 0.95, "agrees"),
+        (MeetsPaper(0.02), 0.9, 0.85, 0.89, "agrees"),
+        (MeetsPaper(0.2, nonzero=True), -0.75, -1.0, -0.5, "agrees"),
+        (MeetsPaper(0.2, nonzero=True), -0.75, -1.0, 0.1, "open"),
+        (MeetsPaper(0.2, nonzero=True), -0.75, -0.3, -0.1, "differs"),
+        (MeetsPaper(0.2, nonzero=True), -0.75, -0.3, 0.1, "differs"),
+        (MeetsPaper(0.2, nonzero=True), -0.75, 0.2, 0.4, "differs"),
+        (OnSide(1), None, 0.2, 0.5, "agrees"),
+        (OnSide(1), -0.9, -0.5, -0.2, "differs"),
+        (OnSide(1), None, -0.1, 0.5, "open"),
+        (OnSide(1, 1.0), None, 0.2, 1.5, "open"),
+        (OnSide(1), None, 0.0, 0.5, "open"),
+        (OnSide(-1), None, 0.2, 0.5, "differs"),
+        (OnSide(-1), None, -0.5, -0.2, "agrees"),
+        (OnSide(-1, 1.0), None, 0.2, 0.5, "agrees"),
+        (OnSide(-1, 1.0), None, 1.2, 1.5, "differs"),
+        (NearZero(0.1), None, -0.05, 0.1, "agrees"),
+        (NearZero(0.1), 0.9, 0.11, 0.2, "differs"),
+        (NearZero(0.1), None, -0.2, -0.15, "differs"),
+        (NearZero(0.1), None, 0.05, 0.2, "open"),
+        (NearZero(0.1), None, -0.3, 0.3, "open"),
+    ],
+)
+def test_each_rule_gives_each_of_its_words(rule, paper, low, high, word):
+    assert claim(low, high, paper=paper, rule=rule).word == word
+
+
+@pytest.mark.parametrize("rule", [MeetsPaper(), MeetsPaper(1.0, nonzero=True), OnSide(-1), NearZero(1.0)])
+def test_without_an_interval_every_claim_is_open(rule):
+    assert claim(NAN, NAN, paper=-1.0, rule=rule).word == "open"
+    assert claim(-2.0, NAN, paper=-1.0, rule=rule).word == "open"
+
+
+@pytest.mark.parametrize("direction", [0, 2])
+def test_a_side_is_above_or_below(direction):
+    with pytest.raises(ValueError, match=f"direction must be -1 or 1, got {direction}"):
+        OnSide(direction)
+
+
+def test_estimates_say_what_they_rest_on():
+    mean = claims.mean_of([1, 2, 3], "network")
+    assert (mean.value, mean.kind, mean.unit, mean.n) == (2, "Student t, 95%", "network", 3)
+    assert mean.high - mean.value == pytest.approx(4.302653 / 3**0.5)
+    line = np.arange(30.0)
+    r = claims.correlation_of(line, 1 - line, "pair of readings")
+    assert (r.value, r.low, r.high) == (pytest.approx(-1),) * 3
+    assert (r.kind, r.unit, r.n) == ("bootstrap BCa, 95%", "pair of readings", 30)
+    exact = claims.exactly(0.5, "program", 4)
+    assert (exact.value, exact.low, exact.high, exact.n) == (0.5, 0.5, 0.5, 4)
+    absent = claims.not_run("model")
+    assert np.isnan([absent.value, absent.low, absent.high]).all()
+    assert absent.n == 0
+
+
+def test_the_table_is_sorted_has_three_decimals_and_blanks(tmp_path):
+    found = [
+        claim(1.9, 2.2, value=2.04, name="b.x", paper=1.0, n=6),
+        claim(1.0, 3.0, name="a.x", n=3),
+        claim(NAN, NAN, name="a.later", paper=0.12345, n=0),
+    ]
+    claims.write(found, tmp_path / "verdicts.csv")
+    assert (tmp_path / "verdicts.csv").read_text().splitlines() == [
+        "id,claim,paper,ours,low,high,n,verdict,source",
+        "a.later,What a.later says.,0.123,,,,0,open,a.csv",
+        "a.x,What a.x says.,,2.000,1.000,3.000,3,open,a.csv",
+        "b.x,What b.x says.,1.000,2.040,1.900,2.200,6,differs,a.csv",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["verdicts.csv"]
+    assert claims.table(found).id.tolist() == ["b.x", "a.x", "a.later"]
+
+
+def test_all_claims_are_made_of_the_rows_and_none_stands_twice(tmp_path):
+    pd.DataFrame({"value": [1.0, 2.0, 3.0]}).to_csv(tmp_path / "made.csv", index=False)
+    rows = Rows(tmp_path)
+
+    def one(rows):
+        return Claim("one", "", "made.csv", claims.mean_of(rows["made"].value, "row"), OnSide(1))
+
+    def family(rows):
+        return [claim(name=f"family.{size}") for size in rows["made"].value]
+
+    found = claims.compute((one, family), rows)
+    assert [c.id for c in found] == ["one", "family.1.0", "family.2.0", "family.3.0"]
+    assert found[0].estimate.value == 2
+    with pytest.raises(ValueError, match=r"the claim family\.1\.0 stands twice"):
+        claims.compute((family, one, family), rows)
+
+
+def test_rows_are_read_when_asked_for_and_a_copy_of_ones_own(tmp_path):
+    rows = Rows(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"made\.csv"):
+        rows["made"]
+    path = tmp_path / "made.csv"
+    pd.DataFrame({"value": [1, 2]}).to_csv(path, index=False)
+    assert list(rows) == ["made"]
+    mine = rows["made"]
+    mine.loc[0, "value"] = 9
+    assert rows["made"].value.tolist() == [1, 2]
+    path.unlink()
+    assert rows["made"].value.tolist() == [1, 2], "read once"
+
+
+def test_what_is_computed_from_rows_can_be_kept(tmp_path):
+    pd.DataFrame({"value": [1, 2]}).to_csv(tmp_path / "made.csv", index=False)
+    calls = []
+
+    @functools.lru_cache
+    def total(rows):
+        calls.append(1)
+        return rows["made"].value.sum()
+
+    rows, others = Rows(tmp_path), Rows(tmp_path)
+    assert [total(rows), total(rows), total(others)] == [3, 3, 3]
+    assert len(calls) == 2
