@@ -7,71 +7,90 @@ Only the input's gradient is computed; the parameters and their `.grad` are left
 """
 
 from contextlib import nullcontext
+from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["classification_loss", "fgsm", "pgd"]
+from superpos.settings import Count, Positive, settings
+
+__all__ = ["PGD40", "Attack", "classification_loss", "fgsm", "pgd"]
 
 
-def classification_loss(logits, labels):
-    """Mean cross-entropy of logits (B, C) and labels (B,); for one logit (B, 1) the binary one, labels 0 and 1."""
+@settings
+class Attack:
+    """How an attack goes up the loss: so many `steps`, each of length `step_size`, from a random start in the ball or from x.
+
+    products: "bfloat16" multiplies in that format, which some processors do sooner. Signs of small gradients then differ;
+    the page “What does a measurement cost?” compares the strength of both.
+    """
+
+    steps: Count = 40
+    step_size: Positive = 0.01
+    random_start: bool = True
+    products: Literal["float32", "bfloat16"] = "float32"
+
+
+PGD40 = Attack()
+
+
+def classification_loss(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy of a batch; the binary one, of labels 0 and 1, where there is one logit an image."""
     if logits.shape[-1] == 1:
         return functional.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
     return functional.cross_entropy(logits, labels)
 
 
-def fgsm(model, x, labels, epsilon):
-    """One step of length ε from x (B, C, H, W). → attacked images of the same shape. ValueError as `pgd`."""
-    return pgd(model, x, labels, epsilon, steps=1, step_size=epsilon, random_start=False)
+def fgsm(
+    model: nn.Module, x: Float[Tensor, "B ..."], labels: Int[Tensor, " B"], epsilon: int | float
+) -> Float[Tensor, "B ..."]:
+    """Images after one step of length ε from x. Raises ValueError as `pgd` does."""
+    return pgd(model, x, labels, epsilon, Attack(steps=1, step_size=epsilon or 1.0, random_start=False))
 
 
 def pgd(
-    model, x, labels, epsilon, *, steps=40, step_size=0.01, random_start=True, seed=0, products="float32", before=False
-):
-    """Projected gradient ascent on the loss of images x (B, C, H, W) in [0, 1]. → attacked images, detached
+    model: nn.Module,
+    x: Float[Tensor, "B ..."],
+    labels: Int[Tensor, " B"],
+    epsilon: int | float,
+    attack: Attack = PGD40,
+    *,
+    seed: int = 0,
+    before: bool = False,
+) -> Any:
+    """Images after projected gradient ascent on the loss, detached; x itself where ε is 0.
 
-    labels (B,) as `classification_loss` takes them. `seed` draws the start. The model is run in the mode that it is in
-    (in training mode, batch normalisation counts the attack's passes).
-    products: "float32", or "bfloat16" for products that a processor with bfloat16 makes faster; signs
-    of small gradients then differ, the page “What does a measurement cost?” compares the attacks' strength.
-    before: also return the images as they were before the last step, where its gradient was taken. → (attacked, before)
-    epsilon = 0 gives x itself. Raises ValueError for values out of range, and for images outside [0, 1].
+    The start is drawn from `seed`. The model is run in the mode that it is in: in training mode, batch normalisation
+    counts the attack's passes. before: give a pair, the attacked images and what they were before the last step, which
+    is where its gradient was taken. Raises ValueError for ε outside [0, 1], an empty batch, and images outside [0, 1].
     """
-    _check(x, epsilon, steps, step_size, products)
+    _check(x, epsilon)
     x = x.detach()
     if epsilon == 0:
         return (x.clone(), x.clone()) if before else x.clone()
     lowest, highest = (x - epsilon).clamp_(0, 1), (x + epsilon).clamp_(0, 1)
-    attacked = x.clone()
-    if random_start:
-        generator = torch.Generator(x.device).manual_seed(int(seed))
+    attacked = last = x.clone()
+    if attack.random_start:
+        generator = torch.Generator(x.device).manual_seed(seed)
         start = torch.rand(x.shape, generator=generator, device=x.device).mul_(2 * epsilon).sub_(epsilon)
         attacked = torch.clamp(attacked + start, lowest, highest)
-    with _products(products, x.device), torch.enable_grad():
-        for _ in range(steps):
+    fast = torch.autocast(x.device.type, torch.bfloat16) if attack.products == "bfloat16" else nullcontext()
+    with fast, torch.enable_grad():
+        for _ in range(attack.steps):
             attacked.requires_grad_()
             loss = classification_loss(model(attacked).float(), labels)
             (gradient,) = torch.autograd.grad(loss, attacked)
-            last = attacked.detach().clone() if before else None
-            attacked = attacked.detach().add_(gradient.sign_(), alpha=step_size)
+            last = attacked.detach().clone() if before else last
+            attacked = attacked.detach().add_(gradient.sign_(), alpha=attack.step_size)
             torch.clamp(attacked, lowest, highest, out=attacked)
     return (attacked, last) if before else attacked
 
 
-def _products(products, device):
-    return torch.autocast(device.type, torch.bfloat16) if products == "bfloat16" else nullcontext()
-
-
-def _check(x, epsilon, steps, step_size, products):
-    for name, value, right, expected in (
-        ("epsilon", epsilon, 0 <= epsilon <= 1, "between 0 and 1"),
-        ("steps", steps, steps >= 1, "at least 1"),
-        ("step_size", step_size, step_size > 0 or epsilon == 0, "above 0"),
-        ("products", products, products in ("float32", "bfloat16"), "'float32' or 'bfloat16'"),
-    ):
-        if not right:
-            raise ValueError(f"{name} must be {expected}, got {value!r}")
+def _check(x: Tensor, epsilon: int | float) -> None:
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"epsilon must be between 0 and 1, got {epsilon!r}")
     if not len(x):
         raise ValueError("there is no image to attack: the batch is empty")
     if not (x.min() >= 0 and x.max() <= 1):

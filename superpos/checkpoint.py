@@ -2,44 +2,38 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 __all__ = ["put_back", "read", "state_of", "write"]
 
+CONTIGUOUS = torch.contiguous_format  # the format of files asks for it, and for memory of each tensor's own
 
-def write(path, tensors, about):
-    """Write tensors {name: tensor} and `about`, which JSON can hold, to a safetensors file in one move."""
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
+    """Write tensors by name, and `about`, which JSON can hold, to a safetensors file in one move."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(_apart(tensors), fresh, {"superpos": json.dumps(about)})
+        apart = {name: value.detach().cpu().clone(memory_format=CONTIGUOUS) for name, value in tensors.items()}
+        save_file(apart, fresh, {"superpos": json.dumps(about)})
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _apart(tensors):
-    """Tensors in memory of their own each, as the format asks; copied only where they are not already."""
-    apart, taken = {}, set()
-    for name, value in tensors.items():
-        value = value.detach().cpu().contiguous()
-        memory = value.untyped_storage()
-        if memory.data_ptr() in taken or memory.nbytes() != value.nbytes:
-            value = value.clone()
-        taken.add(value.untyped_storage().data_ptr())
-        apart[name] = value
-    return apart
+def read(path: str | Path, needed: Sequence[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the `about` that `write` wrote; the latter is empty for a file that something else wrote.
 
-
-def read(path, needed=()):
-    """What `write` wrote. → tensors, about ({} for a file of another kind).
-
-    ValueError for a file whose `about` lacks a name in `needed`; SafetensorError for one that was cut short.
+    Raises ValueError where `about` lacks a name in `needed`, and SafetensorError for a file that was cut short.
     """
     with safe_open(path, "pt") as file:
         about = json.loads((file.metadata() or {}).get("superpos", "{}"))
@@ -51,7 +45,7 @@ def read(path, needed=()):
         return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a mapping
 
 
-def state_of(model, optimizer, generator):
+def state_of(model: nn.Module, optimizer: Optimizer, generator: torch.Generator) -> dict[str, Tensor]:
     """Weights, the optimizer's moments, and the generator, as tensors by name."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for i, values in optimizer.state_dict()["state"].items():
@@ -60,16 +54,14 @@ def state_of(model, optimizer, generator):
     return tensors | {"generator": generator.get_state()}
 
 
-def put_back(tensors, model, optimizer, generator):
+def put_back(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: Optimizer, generator: torch.Generator) -> None:
     """Set a model, its optimizer and a generator to what `state_of` gave; other tensors are passed over."""
-    states, weights = {}, {}
-    for name, value in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "model":
-            weights[rest] = value
-        elif kind == "optimizer":
-            i, _, what = rest.partition(".")
-            states.setdefault(int(i), {})[what] = value
+    states: dict[int, dict[str, Tensor]] = {}
+    for name in tensors:
+        if name.startswith("optimizer."):
+            _, i, what = name.split(".", 2)
+            states.setdefault(int(i), {})[what] = tensors[name]
+    weights = {name.removeprefix("model."): tensors[name] for name in tensors if name.startswith("model.")}
     model.load_state_dict(weights)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     generator.set_state(tensors["generator"])

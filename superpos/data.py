@@ -5,10 +5,13 @@ Images are (n, C, H, W) float32 in [0, 1]; labels (n,) integers. Downloads land 
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.utils.data import Dataset
 
 __all__ = ["DATASETS", "LabelledImages", "data_root", "load"]
@@ -19,40 +22,42 @@ DATASETS = ("digits", *TORCHVISION, "folder:PATH")
 
 @dataclass(frozen=True)
 class LabelledImages(Dataset):
-    """A labelled data set in memory: images (n, C, H, W) in [0, 1], labels (n,), and the names of the classes."""
+    """A labelled data set in memory: images in [0, 1], their labels, and the names of the classes."""
 
-    images: torch.Tensor
-    labels: torch.Tensor
-    classes: tuple
+    images: Float[Tensor, "n C H W"]
+    labels: Int[Tensor, " n"]
+    classes: tuple[str, ...]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> tuple[Float[Tensor, "C H W"], Int[Tensor, ""]]:
         return self.images[i], self.labels[i]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Shape of one image (C, H, W)."""
         return tuple(self.images.shape[1:])
 
-    def take(self, n, seed):
-        """n images drawn at random without replacement. ValueError if there are fewer."""
-        if not 1 <= n <= len(self):
-            raise ValueError(f"n must be between 1 and {len(self)}, got {n}")
-        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(int(seed)))[:n]
+    def _at(self, rows: Int[Tensor, " some"]) -> "LabelledImages":
         return replace(self, images=self.images[rows], labels=self.labels[rows])
 
-    def split(self, share, seed=0):
-        """A random `share` of the images, and the rest. → (LabelledImages, LabelledImages)"""
+    def take(self, n: int, seed: int) -> "LabelledImages":
+        """n images drawn at random without replacement. Raises ValueError if there are fewer."""
+        if not 1 <= n <= len(self):
+            raise ValueError(f"n must be between 1 and {len(self)}, got {n}")
+        return self._at(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n])
+
+    def split(self, share: float, seed: int = 0) -> tuple["LabelledImages", "LabelledImages"]:
+        """A random `share` of the images, and the rest. Raises ValueError if either would be empty."""
         n = round(share * len(self))
         if not 1 <= n < len(self):
             raise ValueError(f"share must leave images on both sides of {len(self)}, got {share}")
-        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(int(seed)))
-        return tuple(replace(self, images=self.images[part], labels=self.labels[part]) for part in (rows[:n], rows[n:]))
+        rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self._at(rows[:n]), self._at(rows[n:])
 
-    def only(self, classes):
-        """The images of some classes (by index), relabelled 0, 1, … in the order given. ValueError for others."""
+    def only(self, classes: Sequence[int]) -> "LabelledImages":
+        """The images of some classes (by index), relabelled 0, 1, … in the order given. Raises ValueError for others."""
         unknown = [c for c in classes if not 0 <= c < len(self.classes)]
         if unknown or len(set(classes)) != len(classes) or not classes:
             raise ValueError(f"classes must be different indices from 0 to {len(self.classes) - 1}, got {classes}")
@@ -63,13 +68,16 @@ class LabelledImages(Dataset):
         return LabelledImages(self.images[labels >= 0], labels[labels >= 0], names)
 
 
-def data_root():
+Both = tuple[LabelledImages, LabelledImages]
+
+
+def data_root() -> Path:
     """Where data sets lie: $SUPERPOS_DATA, else ~/.cache/superpos."""
     return Path(os.environ.get("SUPERPOS_DATA", Path.home() / ".cache" / "superpos"))
 
 
-def load(name, *, root=None):
-    """Train and test images of a data set. → (LabelledImages, LabelledImages)
+def load(name: str, *, root: str | Path | None = None) -> Both:
+    """Training and test images of a data set.
 
     name: "digits" (1,797 images of 8×8, offline), "mnist", "fashion-mnist", "cifar10" (downloaded by torchvision
     into `root`, by default `data_root()`, unless there), or "folder:PATH": one folder of images per class, below
@@ -79,29 +87,32 @@ def load(name, *, root=None):
     if name == "digits":
         return _load_digits()
     if name in TORCHVISION:
-        return tuple(_load_torchvision(name, Path(root or data_root()), train) for train in (True, False))
+        folder = Path(root or data_root())
+        return _load_torchvision(name, folder, train=True), _load_torchvision(name, folder, train=False)
     if name.startswith("folder:"):
         return _load_folder(Path(name.removeprefix("folder:")).expanduser())
     raise ValueError(f"unknown data set {name!r}; expected one of {', '.join(DATASETS)}")
 
 
-def _split(images, labels, classes):
+def _split(images: LabelledImages) -> Both:
     """A fixed stratified split, one fifth for testing."""
     from sklearn.model_selection import train_test_split
 
-    train, test = train_test_split(range(len(labels)), test_size=0.2, random_state=0, stratify=labels)
-    return tuple(LabelledImages(images[rows], labels[rows], classes) for rows in (train, test))
+    rows = torch.arange(len(images))
+    train, test = train_test_split(rows, test_size=0.2, random_state=0, stratify=images.labels)
+    return images._at(train), images._at(test)
 
 
-def _load_digits():
+def _load_digits() -> Both:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
-    return _split(images, torch.tensor(digits.target, dtype=torch.long), tuple(map(str, digits.target_names)))
+    labels = torch.tensor(digits.target, dtype=torch.long)
+    return _split(LabelledImages(images, labels, tuple(map(str, digits.target_names))))
 
 
-def _load_torchvision(name, root, train):
+def _load_torchvision(name: str, root: Path, train: bool) -> LabelledImages:
     import torchvision
 
     kind = getattr(torchvision.datasets, TORCHVISION[name])
@@ -118,7 +129,7 @@ def _load_torchvision(name, root, train):
     return LabelledImages(images, torch.as_tensor(data.targets), tuple(data.classes))
 
 
-def _load_folder(path):
+def _load_folder(path: Path) -> Both:
     if not path.is_dir():
         raise FileNotFoundError(f"no folder at {path}; expected one folder of images per class below it")
     if (path / "train").is_dir() and (path / "test").is_dir():
@@ -126,11 +137,10 @@ def _load_folder(path):
         if train.classes != test.classes:
             raise ValueError(f"{path}: train holds the classes {train.classes}, test {test.classes}")
         return train, test
-    whole = _read_folder(path)
-    return _split(whole.images, whole.labels, whole.classes)
+    return _split(_read_folder(path))
 
 
-def _read_folder(path):
+def _read_folder(path: Path) -> LabelledImages:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms.functional import pil_to_tensor
 

@@ -1,178 +1,252 @@
-"""`measure`: model + data + layers → a table of F, ψ, the SAE's quality, and the baselines beside them."""
+"""One sparse autoencoder read on rows, and `measure`: model + data + layers → a table of F, ψ, and what belongs beside."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from superpos import metrics
 from superpos.activations import read_activations
 from superpos.descent import check_values, parts
-from superpos.sae import PROTOCOL, Config, fit_stack
+from superpos.dictionaries import Adapted, Dictionary, Top, adapt
+from superpos.sae import PROTOCOL, Settings, fit_stack
+from superpos.settings import one_of
 
-__all__ = ["baselines", "measure", "measure_rows", "quality", "read_codes", "reading"]
+__all__ = ["PRODUCTS", "Usage", "baselines", "measure", "measure_rows", "most_active", "reading", "unexplained"]
 
+PRODUCTS = ("float32", "bfloat16")
 BASELINE_ROWS = 2_000
+ROWS, CODES = 512, 512  # of a tile of codes: one mebibyte of float32, which stays near the processor
+ON_CUDA = (16_384, 8_192)
+HELD, HELD_ON_CUDA = 2**23, 2**26  # codes that are held at once where all codes of a row are needed
+MOST_ROWS, MOST_CODES = (
+    4_096,
+    32_768,
+)  # rows encoded at once; the size that a dictionary of unknown size is taken to have
+GROUPS = 16  # codes that share a maximum in the search for the k largest
 
 
-def measure(model, data, layers, *, sae=None, n_samples=10_000, seeds=(0,), device=None, held_out=None):
-    """Effective features and superposition of a model's layers. → DataFrame, one row per layer and seed.
+def measure(
+    model: Any,
+    data: Any,
+    layers: str | Sequence[str],
+    *,
+    sae: Any = None,
+    n_samples: int = 10_000,
+    seeds: Sequence[int] = (0,),
+    device: Any = None,
+    held_out: int | float | None = None,
+) -> pd.DataFrame:
+    """Effective features and superposition of a model's layers, one row for each layer and seed.
 
-    model, data, layers: as `superpos.activations.read_activations` takes them; all layers are read in one pass.
-    sae: a `superpos.sae.Config` (default PROTOCOL) to fit one SAE per layer and seed; or a trained object with
-    `encode`, or a dict layer: object, which is read and not fitted.
-    n_samples: rows per layer, fitted and held out together. seeds: SAE seeds; the rows are drawn with the first.
-    held_out: share of samples kept for reading F, quality and baselines (None: the configuration's own; 0: read
-    the rows that were fitted). A trained object reads all rows.
+    `model`, `data` and `layers` are what `superpos.activations.read_activations` takes; all layers are read in one pass.
+    `sae` is a `superpos.sae.Settings` (PROTOCOL if None), by which one SAE is fitted for each layer and seed; or a trained
+    object with `encode`, or a dict of layers and such objects, which are read and not fitted. `n_samples` rows of each
+    layer are drawn with the first of the `seeds`, which otherwise decide the SAEs. `held_out` is the share of samples
+    kept for reading (None: that of the settings; 0: the rows that were fitted are read); a trained object reads all rows.
 
-    Columns: layer, n_neurons (N), n_codes (D), effective_features (F), psi (F/N), hill_0 and hill_2 (Hill numbers
-    beside F, of order 1), seed, fvu (share of variance left unexplained), l0 (mean active codes a row), dead
-    (share of codes never active on the rows read), neurons_per_code and codes_per_neuron
-    (`metrics.polysemanticity`; NaN for an object without `dictionary`), effective_rank, participation_ratio, intrinsic_dimension
-    (TwoNN), n_fitted and n_read (rows), epochs (rounds, where those are shorter: see Config) and stopped (how the
-    fit ended).
-    A dictionary whose codes are all dead gives F = NaN and a warning that names the layer.
-    Raises ValueError before any fit for an unknown layer, and for activations that are NaN, constant or too few.
+    The columns are layer, n_neurons (N), n_codes (D), effective_features (F), psi (F/N), hill_0 and hill_2 (the Hill
+    numbers beside F, which is that of order 1), fvu (the share of variance left unexplained), l0 (mean active codes of a
+    row), dead (the share of codes never active on the rows read), neurons_per_code and codes_per_neuron
+    (`metrics.polysemanticity`; NaN where the dictionary is not known), seed, effective_rank, participation_ratio,
+    intrinsic_dimension (TwoNN), n_fitted and n_read (rows), epochs (rounds, where those are shorter: see Settings) and
+    stopped (how the fit ended). Where all codes are dead F is NaN, and a warning names the layer.
+
+    Raises ValueError before any fit for an unknown layer, and for activations that are NaN, constant or too few; and
+    TypeError for an object that cannot encode.
     """
     layers = [layers] if isinstance(layers, str) else list(layers)
-    seeds = [int(seed) for seed in seeds]
-    if not seeds:
+    if not len(seeds):
         raise ValueError("seeds is empty: expected at least one")
-    saes = _per_layer(sae, layers)
-    rows = read_activations(model, data, layers, n_samples=n_samples, seed=seeds[0], device=device)
+    saes = _per_layer(PROTOCOL if sae is None else sae, layers)
+    rows = read_activations(model, data, layers, n_samples=n_samples, seed=int(seeds[0]), device=device)
     for layer in layers:
-        _check_values(rows[layer].x, layer)
+        check_values(rows[layer].x, f"layer {layer!r}: activations")
     tables = []
     for layer in layers:
-        config = saes[layer]
-        share = (config.held_out if isinstance(config, Config) else 0.0) if held_out is None else held_out
-        fitted, read = rows[layer].split(share, seeds[0])
-        table = measure_rows(fitted, read, config, seeds=seeds, label=layer)
-        tables.append(table.assign(layer=layer))
-    table = pd.concat(tables, ignore_index=True)
-    return table[["layer", *(name for name in table.columns if name != "layer")]]
+        own = saes[layer].held_out if isinstance(saes[layer], Settings) else 0.0
+        fitted, read = rows[layer].split(own if held_out is None else held_out, int(seeds[0]))
+        tables.append(measure_rows(fitted, read, saes[layer], seeds=seeds, label=layer))
+        tables[-1].insert(0, "layer", layer)
+    return pd.concat(tables, ignore_index=True)
 
 
-def measure_rows(fitted, read=None, sae=None, *, seeds=(0,), label="activations"):
-    """As `measure`, for activations at hand: fit on x (n, N), read on another (default: the same). → DataFrame"""
+def measure_rows(
+    fitted: Float[Tensor, "n N"],
+    read: Float[Tensor, "m N"] | None = None,
+    sae: Any = None,
+    *,
+    seeds: Sequence[int] = (0,),
+    label: str = "activations",
+) -> pd.DataFrame:
+    """As `measure`, for activations at hand: an SAE is fitted to some rows and read on others (default: the same)."""
     read = fitted if read is None else read
     sae = PROTOCOL if sae is None else sae
     plain = baselines(read, label)
-    if not isinstance(sae, Config):
-        return pd.DataFrame([{**reading(sae, read, label), "seed": seeds[0], **plain, "n_read": len(read)}])
+    if not isinstance(sae, Settings):
+        return pd.DataFrame([{**reading(sae, read, label), "seed": int(seeds[0]), **plain, "n_read": len(read)}])
     try:
         fits = fit_stack(fitted, sae, seeds=seeds, label=label)
     except ValueError as error:
         raise ValueError(f"layer {label!r}: {error}") from error
-    sizes = {"n_fitted": len(fitted), "n_read": len(read)}
-    return pd.DataFrame(
-        {
-            **reading(fit, read, label),
-            "seed": seed,
-            **plain,
-            **sizes,
-            "epochs": len(fit.history),
-            "stopped": fit.stopped,
-        }
-        for seed, fit in zip(seeds, fits, strict=True)
-    )
+    plain |= {"n_fitted": len(fitted), "n_read": len(read)}
+    ends = [{"epochs": len(fit.history), "stopped": fit.stopped} for fit in fits]
+    seen = [reading(fit, read, label) for fit in fits]
+    return pd.DataFrame(one | {"seed": int(s)} | plain | end for one, s, end in zip(seen, seeds, ends, strict=True))
 
 
-def _per_layer(sae, layers):
-    """The SAE or configuration of each layer. TypeError for an object that can do neither."""
-    saes = sae if isinstance(sae, dict) else dict.fromkeys(layers, PROTOCOL if sae is None else sae)
+def _per_layer(sae: Any, layers: list[str]) -> dict[str, Any]:
+    """The settings or the adapted SAE of each layer. TypeError for an object that is neither."""
+    saes = sae if isinstance(sae, dict) else dict.fromkeys(layers, sae)
     missing = [layer for layer in layers if layer not in saes]
     if missing:
         raise ValueError(f"no SAE was given for layer {missing[0]!r}; the dict holds {', '.join(map(repr, saes))}")
-    for value in saes.values():
-        if isinstance(value, str) or not (isinstance(value, Config) or hasattr(value, "encode")):
-            raise TypeError(f"sae must be a superpos.sae.Config or have an encode method, got {type(value).__name__}")
-    return saes
-
-
-def read_codes(sae, x, batch_size=4096):
-    """Yield (x, z) batches: activations (B, N) and codes (B, D) of any object with `encode`.
-
-    A dense tensor is taken as it is; a sparse answer (fields top_acts and top_indices, as sparsify's encode
-    gives) is spread to D columns. Raises TypeError for anything else.
-    """
-    with torch.no_grad():
-        for batch in x.split(batch_size):
-            yield batch, _dense(sae, sae.encode(batch))
-
-
-def _dense(sae, answer):
-    if isinstance(answer, torch.Tensor):
-        return answer
-    if hasattr(answer, "top_acts") and hasattr(answer, "top_indices"):
-        n_codes = getattr(sae, "num_latents", None) or len(sae.W_dec)
-        z = answer.top_acts.new_zeros(len(answer.top_acts), n_codes)
-        return z.scatter_(-1, answer.top_indices, answer.top_acts)
-    raise TypeError(f"encode must give a tensor of codes (rows, codes), got {type(answer).__name__}")
-
-
-def quality(sae, x):
-    """Sums and qualities of any object with `encode` on activations x (n, N), in one streamed pass. → dict
-
-    totals (D,): Σ_s |z_si|; fvu: Σ‖x−x'‖² / Σ‖x−mean(x)‖² (NaN where the object has no dense `decode`);
-    l0: mean number of active codes a row; dead: share of codes active on no row.
-    """
-    totals, active, error = 0.0, 0.0, 0.0
-    for batch, z in read_codes(sae, x):
-        totals = totals + z.abs().sum(0, dtype=torch.float64)
-        active = active + (z != 0).sum(0)
-        error += _squared_error(sae, batch, z)
-    mean = sum(part.double().sum(0) for part in parts(x)) / len(x)
-    spread = sum((part.double() - mean).square().sum().item() for part in parts(x))
     return {
-        "totals": totals,
-        "fvu": error / spread if spread else float("nan"),
-        "l0": active.sum().item() / len(x),
-        "dead": (active == 0).double().mean().item(),
+        layer: one if isinstance(one, Settings) else adapt(one, f"layer {layer!r}: sae") for layer, one in saes.items()
     }
 
 
-def _squared_error(sae, x, z):
-    """Σ‖x−x'‖² of a batch; NaN for an object that cannot decode dense codes (sparsify's wants top codes)."""
-    if not hasattr(sae, "decode") or hasattr(sae, "num_latents"):
-        return float("nan")
-    with torch.no_grad():
-        return (x.double() - sae.decode(z).to(x.device).double()).square().sum().item()
+def reading(sae: Any, x: Float[Tensor, "n N"], label: str = "activations") -> dict[str, int | float]:
+    """What one SAE (any object that `dictionaries.adapt` takes) says of activations: the columns of `measure` that need it.
 
-
-def reading(sae, x, label="activations"):
-    """The columns of `measure` that one SAE (any object with `encode`) gives on activations x (n, N). → dict
-
-    Where all codes are dead F is NaN, with a warning that names `label`.
+    Where all codes are dead F is NaN, with a warning that names `label`. Raises ValueError where codes are not finite.
     """
-    seen = quality(sae, x)
-    n_neurons, n_codes = x.shape[1], len(seen["totals"])
-    columns = {"n_neurons": n_neurons, "n_codes": n_codes}
+    usage = Usage(sae)
+    usage.add(x)
+    seen = {"n_neurons": x.shape[1], "n_codes": len(usage.totals)} | usage.reading(x.shape[1])
     if seen["dead"] == 1:
-        warnings.warn(f"layer {label!r}: all {n_codes} codes are dead, so F is undefined (NaN)", stacklevel=2)
-        hills = [float("nan")] * 3
-    else:
-        p = metrics.shares(seen["totals"])
-        hills = [metrics.hill_number(p, order) for order in (0, 1, 2)]
-    columns |= {"effective_features": hills[1], "psi": hills[1] / n_neurons, "hill_0": hills[0], "hill_2": hills[2]}
-    columns |= {name: seen[name] for name in ("fvu", "l0", "dead")}
-    return columns | _polysemanticity(sae, seen["totals"])
+        warnings.warn(f"layer {label!r}: all {seen['n_codes']} codes are dead, so F is undefined (NaN)", stacklevel=2)
+    known = usage.sae.dictionary is not None and seen["dead"] < 1
+    carried = metrics.polysemanticity(usage.sae.dictionary, usage.totals) if known else (float("nan"),) * 2
+    last = {name: seen.pop(name) for name in ("l0", "dead")}
+    last |= dict(zip(("neurons_per_code", "codes_per_neuron"), carried, strict=True))
+    return seen | {"fvu": unexplained(usage.sae, x)} | last
 
 
-def _polysemanticity(sae, totals):
-    """Neurons a code and codes a neuron; NaN for an object that has no `dictionary` (D, N), or only dead codes."""
-    known = hasattr(sae, "dictionary") and float(totals.sum()) > 0
-    values = metrics.polysemanticity(sae.dictionary, totals) if known else (float("nan"),) * 2
-    return dict(zip(("neurons_per_code", "codes_per_neuron"), values, strict=True))
+class Usage:
+    """Sums over a stream of rows, as one SAE encodes them: Σ|z| (`totals`) and the number of active rows (`active`) of each code.
+
+    `sae` is anything that `dictionaries.adapt` takes. `products` is what the matrix products of a `Dictionary` are made in,
+    "float32" or "bfloat16"; rows are centred in float32 first. `device` is where a Dictionary is used (None: where it lies).
+    Codes are made in pieces and never kept. Beside the encoder in the type of its products, a Usage holds 1 MiB on a
+    processor, or 32 MiB where all codes of a row are needed at once (TopK, and objects that encode by themselves).
+    """
+
+    def __init__(self, sae: Any, products: str = "float32", device: Any = None) -> None:
+        one_of("products", products, PRODUCTS)
+        self.sae, self.n_rows, self.totals, self.active, self._buffer = adapt(sae), 0, None, None, None
+        if isinstance(self.sae, Dictionary):
+            self.sae = self.sae if device is None else self.sae.to(device)
+            dtype = getattr(torch, products)
+            self._encoder, self._bias = self.sae.encoder.to(dtype), self.sae.encoder_bias.to(dtype)
+            self._make_room(self.sae.n_codes, self._encoder.device)
+            self._rows, self._codes = ON_CUDA if self._encoder.is_cuda else (ROWS, CODES)
+
+    def _make_room(self, n_codes, device):
+        self.totals, self.active = (torch.zeros(n_codes, dtype=torch.float64, device=device) for _ in range(2))
+
+    @torch.no_grad()
+    def add(self, x: Float[Tensor, "n N"]) -> None:
+        """Add rows. Raises ValueError for another width, and TypeError where `encode` gives no codes."""
+        if not isinstance(self.sae, Dictionary):
+            for rows in x.split(_rows_held(self.sae, x)):
+                self._add(self.sae.codes(rows))
+        elif self.sae.k is None:
+            for rows in self.sae.centred(x).to(self._encoder).split(self._rows):
+                self._add_tiles(rows)
+        else:
+            most = _rows_held(self.sae, self._encoder)
+            for rows in self.sae.centred(x).to(self._encoder).split(most):
+                values, places = most_active(self._encode(rows, self._encoder, self._bias, most), self.sae.k)
+                self._add(Top(values.relu(), places, self.sae.n_codes))
+        self.n_rows += len(x)
+
+    def _encode(self, rows, encoder, bias, most):
+        """Codes before the ReLU, in a buffer for `most` rows that is used again."""
+        if self._buffer is None:
+            self._buffer = encoder.new_empty(most * len(encoder))
+        return torch.addmm(bias, rows, encoder.T, out=self._buffer[: len(rows) * len(encoder)].view(len(rows), -1))
+
+    def _add_tiles(self, rows):
+        tiles = zip(*(v.split(self._codes) for v in (self._encoder, self._bias, self.totals, self.active)), strict=True)
+        for encoder, bias, totals, active in tiles:
+            z = self._encode(rows, encoder, bias, self._rows).relu_()
+            totals += z.sum(0, dtype=torch.float32)
+            active += z.sign_().sum(0, dtype=torch.float32)  # several times sooner than counting what is above zero
+
+    def _add(self, codes):
+        if self.totals is None:
+            values = codes.values if isinstance(codes, Top) else codes
+            self._make_room(codes.n_codes if isinstance(codes, Top) else codes.shape[1], values.device)
+        if isinstance(codes, Top):
+            values, places = codes.values.abs().double().flatten(), codes.places.flatten()
+            self.totals.index_add_(0, places, values)
+            self.active.index_add_(0, places, values.sign())
+        else:
+            self.totals += codes.abs().sum(0, dtype=torch.float64)
+            self.active += (codes != 0).sum(0)
+
+    def reading(self, n_neurons: int) -> dict[str, float]:
+        """What the sums say of N neurons: F, ψ, Hill numbers 0 and 2, l0 (mean active codes of a row), dead (share of codes).
+
+        Where no code was ever active F is NaN. Raises ValueError for sums that are not finite.
+        """
+        if self.n_rows and not bool(torch.isfinite(self.totals).all()):
+            raise ValueError(f"{self.sae.name}: sums of codes are not finite")
+        nan = float("nan")
+        l0 = self.active.sum().item() / self.n_rows if self.n_rows else nan
+        dead = (self.active == 0).double().mean().item() if self.n_rows else nan
+        p = metrics.shares(self.totals) if dead < 1 else None
+        F, hill_0, hill_2 = (nan if p is None else metrics.hill_number(p, order) for order in (1, 0, 2))
+        columns = {"effective_features": F, "psi": F / n_neurons, "hill_0": hill_0, "hill_2": hill_2}
+        return columns | {"l0": l0, "dead": dead}
 
 
-def _check_values(x, label):
+def most_active(z: Float[Tensor, "n D"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """The k largest codes of each row and their places, in no order.
+
+    The k largest lie in the k groups of codes whose maxima are largest, so most codes are looked at only once.
+    """
+    n, D = z.shape
+    if D % GROUPS or k > D // GROUPS:
+        return z.topk(k, dim=1, sorted=False)
+    grouped = z.view(n, GROUPS, D // GROUPS)  # a group: codes that are equal modulo D / GROUPS
+    groups = grouped.amax(1).topk(k, dim=1, sorted=False).indices
+    candidates = grouped.gather(2, groups[:, None].expand(-1, GROUPS, -1)).flatten(1)
+    values, at = candidates.topk(k, dim=1, sorted=False)
+    return values, (at // k) * (D // GROUPS) + groups.gather(1, at % k)
+
+
+@torch.no_grad()
+def unexplained(sae: Any, x: Float[Tensor, "n N"]) -> float:
+    """The share of the variance of x that reconstructions leave: Σ‖x − x'‖² / Σ‖x − mean‖².
+
+    NaN for an object that cannot decode dense codes, and for rows without variance. Holds the codes of few rows at once.
+    """
+    sae = adapt(sae)
+    if sae.decode is None:
+        return float("nan")
+    error = 0.0
+    for rows in x.split(_rows_held(sae, x)):
+        error += (rows.double() - sae.decode(sae.encode(rows)).to(x.device).double()).square().sum().item()
+    mean = sum(part.double().sum(0) for part in parts(x)) / len(x)
+    spread = sum((part.double() - mean).square().sum().item() for part in parts(x))
+    return error / spread if spread else float("nan")
+
+
+def _rows_held(sae: Adapted | Dictionary, x: Tensor) -> int:
+    """The number of rows whose codes are held at once on the device of x."""
+    n_codes = MOST_CODES if sae.dictionary is None else len(sae.dictionary)
+    return max(1, min(MOST_ROWS, (HELD_ON_CUDA if x.is_cuda else HELD) // n_codes))
+
+
+def baselines(x: Float[Tensor, "n N"], label: str) -> dict[str, float]:
+    """The measures of x that need no SAE, on at most BASELINE_ROWS rows, evenly spaced; `label` names x in errors."""
     check_values(x, f"layer {label!r}: activations")
-
-
-def baselines(x, label):
-    """The measures of x (n, N) that need no SAE, on at most BASELINE_ROWS rows, evenly spaced. → dict"""
-    _check_values(x, label)
     n_rows = min(len(x), BASELINE_ROWS)
     x = x[torch.arange(n_rows, device=x.device) * len(x) // n_rows].double()
     try:

@@ -2,10 +2,14 @@
 
 This is the one place where the entropy of anything is taken. Shapes, here and everywhere in superpos:
 ``x (n, N)`` activations of N neurons, ``z (n, D)`` codes, ``p (D,)`` shares that sum to one,
-``W (N, M)`` a weight matrix whose columns are the directions of M features.
+``W (N, M)`` a weight matrix whose columns are the directions of M features. All functions take tensors, arrays or lists,
+compute in float64, and raise ValueError for values that are NaN or infinite.
 """
 
+from typing import Any
+
 import numpy as np
+from jaxtyping import Float
 
 __all__ = [
     "code_shares",
@@ -22,8 +26,8 @@ __all__ = [
 ]
 
 
-def _array(values, name):
-    """`values` (tensor or array-like) as float64 numpy; ValueError if it holds NaN or infinity."""
+def _array(values: Any, name: str) -> np.ndarray:
+    """Values as a float64 array. ValueError if it holds NaN or infinity."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().double()
     array = np.asarray(values, dtype=np.float64)
@@ -33,11 +37,10 @@ def _array(values, name):
     return array
 
 
-def shares(totals):
-    """Normalise non-negative totals (..., D) to shares p (..., D) that sum to one over the last axis.
+def shares(totals: Any) -> Float[np.ndarray, "*K D"]:
+    """Totals (..., D) as shares that sum to one over the last axis.
 
-    Raises ValueError for negative or non-finite totals, and where all D are zero (every code dead:
-    F is then undefined, not zero).
+    Raises ValueError for negative totals, and where all D are zero: with every code dead F is undefined, not zero.
     """
     totals = _array(totals, "totals")
     if totals.ndim == 0 or totals.shape[-1] == 0:
@@ -50,28 +53,27 @@ def shares(totals):
     return totals / whole
 
 
-def code_shares(z):
-    """Share of each code in the total activation, p_i = Σ_s |z_si| / Σ_j Σ_s |z_sj| (Bereska 2025, section 3).
+def code_shares(z: Any) -> Float[np.ndarray, " D"]:
+    """The share of each code in the total activation of codes (n, D): p_i = Σ_s |z_si| / Σ_j Σ_s |z_sj|.
 
-    z (n, D) → p (D,). Raises ValueError as `shares` does.
+    The definition is that of Bereska 2025, section 3. Raises ValueError as `shares` does.
     """
     return shares(np.abs(_array(z, "codes")).sum(-2))
 
 
-def weight_shares(W, power=2):
-    """Share of each feature in a known W (N, M): p_i ∝ ‖W_i‖**power over its M columns. → (..., M).
+def weight_shares(W: Any, power: int | float = 2) -> Float[np.ndarray, "*K M"]:
+    """The share of each feature in known weights (..., N, M): p_i ∝ ‖W_i‖**power over the M columns.
 
-    power=2 gives each feature's part of ‖W‖²_F, the quantity of Elhage et al. 2022.
+    A power of 2 gives each feature's part of ‖W‖²_F, the quantity of Elhage et al. 2022.
     """
     return shares(np.linalg.norm(_array(W, "weights"), axis=-2) ** power)
 
 
-def hill_number(p, order=1):
-    """Hill number of shares p (..., D): (Σ p_i^q)^(1/(1-q)), the effective number of codes (Hill 1973).
+def hill_number(p: Any, order: int | float = 1) -> float | Float[np.ndarray, "*K"]:
+    """The Hill number of shares (..., D), (Σ p_i^q)^(1/(1-q)): the effective number of codes (Hill 1973).
 
-    order 0 counts the codes with any share, 1 is exp(entropy), 2 is 1/Σp², infinity is 1/max p.
-    Returns a float, or an array where p has leading axes. Raises ValueError for a negative order or
-    for p that is not a distribution.
+    Order 0 counts the codes with any share, 1 is exp(entropy), 2 is 1/Σp², infinity is 1/max p. Raises ValueError for a
+    negative order, and for p that is not a distribution.
     """
     p = _array(p, "shares")
     if order < 0:
@@ -83,38 +85,37 @@ def hill_number(p, order=1):
     elif np.isinf(order):
         hill = 1 / p.max(-1)
     else:
-        hill = np.where(p > 0, p, 1) ** order
-        hill = np.where(p > 0, hill, 0).sum(-1) ** (1 / (1 - order))
+        hill = np.where(p > 0, np.where(p > 0, p, 1) ** order, 0).sum(-1) ** (1 / (1 - order))
     return hill if np.ndim(hill) else float(hill)
 
 
-def effective_features(p):
+def effective_features(p: Any) -> float | Float[np.ndarray, "*K"]:
     """F = exp(H(p)), H in nats: the number of equally used codes with the same entropy; 1 ≤ F ≤ D."""
     return hill_number(p, order=1)
 
 
-def superposition(p, n_neurons):
+def superposition(p: Any, n_neurons: int) -> float | Float[np.ndarray, "*K"]:
     """ψ = F / N: effective features per neuron. ψ > 1 is lossy compression (Bereska 2025, section 3)."""
     if n_neurons < 1:
         raise ValueError(f"n_neurons must be at least 1, got {n_neurons}")
     return effective_features(p) / n_neurons
 
 
-def frobenius_superposition(W):
-    """ψ_Frob = ‖W‖²_F / N for W (..., N, M), N neurons and M features (Elhage et al. 2022)."""
+def frobenius_superposition(W: Any) -> float | Float[np.ndarray, "*K"]:
+    """ψ_Frob = ‖W‖²_F / N of weights (..., N, M) of N neurons and M features (Elhage et al. 2022)."""
     W = _array(W, "weights")
     psi = (W**2).sum((-1, -2)) / W.shape[-2]
     return psi if np.ndim(psi) else float(psi)
 
 
-def polysemanticity(dictionary, totals):
-    """How many neurons carry a code, and how many codes a neuron carries. → (neurons a code, codes a neuron)
+def polysemanticity(dictionary: Any, totals: Any) -> tuple[float, float]:
+    """The mean effective numbers of neurons that carry a code, and of codes that a neuron carries.
 
-    dictionary d (D, N), what each code writes to each neuron; totals t (D,), how much each code is active. Code i writes
-    C_ij = t_i·|d_ij| to neuron j. The effective number of neurons of a code is exp of the entropy of its C_ij over j,
-    averaged over codes by what they write; that of codes in a neuron likewise over i, averaged over neurons.
-    Neurons as codes give (1, 1); N codes that each spread evenly over N neurons give (N, N). Raises ValueError where
-    nothing is written at all.
+    The dictionary d (D, N) is what each code writes to each neuron, and the totals t (D,) are how much each code is
+    active, so code i writes C_ij = t_i·|d_ij| to neuron j. The effective number of neurons of a code is exp of the entropy
+    of its C_ij over j, averaged over codes by what they write; that of codes in a neuron likewise over i, averaged over
+    neurons. Neurons as codes give (1, 1); N codes that each spread evenly over N neurons give (N, N). Raises ValueError
+    where nothing is written at all.
     """
     written = _array(totals, "totals")[:, None] * np.abs(_array(dictionary, "dictionary"))
     by_code, by_neuron = written[written.sum(1) > 0], written.T[written.sum(0) > 0]
@@ -124,25 +125,25 @@ def polysemanticity(dictionary, totals):
     return float(means[0]), float(means[1])
 
 
-def effective_rank(x):
-    """exp of the entropy of the normalised singular values of x (n, N) (Roy & Vetterli 2007).
+def effective_rank(x: Any) -> float:
+    """The exp of the entropy of the normalised singular values of x (n, N), which is not centred (Roy & Vetterli 2007).
 
-    Taken as given: centre x first to leave the mean out. Raises ValueError for an all-zero x.
+    Raises ValueError where x is zero.
     """
     return effective_features(shares(np.linalg.svd(_array(x, "x"), compute_uv=False)))
 
 
-def participation_ratio(x):
+def participation_ratio(x: Any) -> float:
     """(Σλ)² / Σλ² of the eigenvalues λ of the covariance of x (n, N) (Gao et al. 2017)."""
     x = _array(x, "x")
     return hill_number(shares(np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2), order=2)
 
 
-def two_nn(x, keep=0.9):
-    """Intrinsic dimension of the rows of x (n, N) from their two nearest neighbours (Facco et al. 2017).
+def two_nn(x: Any, keep: int | float = 0.9) -> float:
+    """The intrinsic dimension of the rows of x (n, N) by their two nearest neighbours (Facco et al. 2017).
 
-    Fits −log(1 − rank/n) = d·log(r2/r1) through the origin on the lower `keep` share of ratios.
-    Repeated rows are taken once. Raises ValueError for fewer than 10 different rows.
+    It fits −log(1 − rank/n) = d·log(r2/r1) through the origin on the lower `keep` share of ratios. Repeated rows are
+    taken once. Raises ValueError for fewer than 10 different rows.
     """
     from sklearn.neighbors import NearestNeighbors
 

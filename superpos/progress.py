@@ -6,14 +6,16 @@ A bar goes to the terminal. Inside a notebook that is being stored nothing is pr
 
 import os
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from tqdm import tqdm
 
 __all__ = ["progress"]
 
 
-def progress(iterable=None, **options):
-    """tqdm over `iterable` on the terminal, silent where there is none. Options are tqdm's own."""
+def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
+    """A tqdm bar on the terminal, over an iterable or updated by hand; silent where there is no terminal."""
     path = os.environ.get("SUPERPOS_PROGRESS")
     terminal = open(path, "w") if path and path != "off" else sys.stderr  # noqa: SIM115 - tqdm writes to it
     silent = path == "off" or not terminal.isatty()

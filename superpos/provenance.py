@@ -7,6 +7,7 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,23 +17,22 @@ PROVENANCE = ("revision", "versions", "device", "seconds", "finished")
 
 
 @functools.cache
-def revision():
-    """Git revision of the code that runs, "+" where superpos/ was edited since; $SUPERPOS_REVISION, or "unknown"."""
-    here = Path(__file__).parent
+def revision() -> str:
+    """The git revision of the code that runs, with "+" where superpos/ was edited since.
 
-    def git(*words):
-        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
-
+    Without git it is what the environment calls SUPERPOS_REVISION, or "unknown".
+    """
+    git = functools.partial(subprocess.check_output, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL)
     try:
-        edited = git("status", "--porcelain", "--", ".")
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if edited else "")
+        edited = git(["git", "status", "--porcelain", "--", "."])
+        return git(["git", "rev-parse", "--short=10", "HEAD"]).strip() + ("+" if edited else "")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("SUPERPOS_REVISION", "unknown")
 
 
 @functools.cache
-def versions():
-    """Versions of what computes: "superpos 0.1.0, torch 2.13.0"."""
+def versions() -> str:
+    """The versions of what computes, as in "superpos 0.1.0, torch 2.13.0"."""
     try:
         own = version("superpos")
     except PackageNotFoundError:
@@ -41,19 +41,17 @@ def versions():
 
 
 @functools.cache
-def device_name():
-    """Name of the GPU if torch sees one, else of the processor."""
+def device_name() -> str:
+    """The name of the GPU if torch sees one, else of the processor."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        if models:
-            return models[0]
-    return platform.processor() or platform.machine()
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    return next(iter(models), platform.processor() or platform.machine())
 
 
-def provenance(seconds):
-    """Values of the PROVENANCE columns for a run that took `seconds` and ended now. → dict"""
+def provenance(seconds: int | float) -> dict[str, Any]:
+    """The values of the PROVENANCE columns for a run that took some seconds and ended now."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return dict(zip(PROVENANCE, (revision(), versions(), device_name(), round(seconds, 3), now), strict=True))

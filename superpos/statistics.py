@@ -1,7 +1,11 @@
 """Intervals, thin over scipy and statsmodels. All refuse NaN: a missing value is named, never averaged away."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.signal import savgol_filter
 
@@ -9,27 +13,23 @@ __all__ = [
     "by_unit",
     "correlate",
     "correlation_interval",
-    "crossing",
     "geometric_interval",
     "mean_interval",
     "meta_slope",
-    "peak",
     "pearson",
     "pool",
     "rank_correlation",
-    "ratio_interval",
     "slope",
-    "smooth",
-    "steepest",
     "summarize",
     "trend",
-    "verdict",
 ]
 
 RESAMPLES = 10_000
 
+Interval = tuple[float, float, float]
 
-def _finite(values, name):
+
+def _finite(values: ArrayLike, name: str) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     bad = int((~np.isfinite(values)).sum())
     if bad:
@@ -39,8 +39,19 @@ def _finite(values, name):
     return values
 
 
-def mean_interval(values, confidence=0.95):
-    """Mean of n independent values with Student's t interval. → (mean, low, high)
+def _pairs(x: ArrayLike, y: ArrayLike, least: int = 3, varying: str = "xy") -> tuple[np.ndarray, np.ndarray]:
+    """Two series as arrays. ValueError for NaN, for fewer than `least` pairs, and for one of `varying` that is constant."""
+    x, y = _finite(x, "x"), _finite(y, "y")
+    if x.size != y.size or x.size < least:
+        raise ValueError(f"expected at least {least} pairs, got {x.size} and {y.size} values")
+    for name, values in (("x", x), ("y", y)):
+        if name in varying and np.ptp(values) == 0:
+            raise ValueError(f"{name} is constant ({values[0]:g})")
+    return x, y
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of independent values with Student's t interval. → (mean, low, high)
 
     Raises ValueError for fewer than 2 values, or NaN among them.
     """
@@ -52,32 +63,31 @@ def mean_interval(values, confidence=0.95):
     return mean, mean - float(half), mean + float(half)
 
 
-def geometric_interval(values, confidence=0.95):
-    """Geometric mean of n independent values above 0 with the t interval of their logarithms. → (mean, low, high)
+def geometric_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Geometric mean of independent values above 0 with the t interval of their logarithms. → (mean, low, high)
 
     Raises ValueError for fewer than 2 values, NaN, or a value that is not above 0.
     """
     values = _finite(values, "values")
     if (values <= 0).any():
         raise ValueError(f"values must be above 0, got {values.min():g}")
-    return tuple(float(np.exp(value)) for value in mean_interval(np.log(values), confidence))
+    mean, low, high = np.exp(mean_interval(np.log(values), confidence)).tolist()
+    return mean, low, high
 
 
-def correlation_interval(x, y, *, seed=0, confidence=0.95, resamples=RESAMPLES):
-    """Pearson r of n independent pairs with a bootstrap BCa interval (Efron 1987). → (r, low, high)
+def correlation_interval(
+    x: ArrayLike, y: ArrayLike, *, seed: int = 0, confidence: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """Pearson r of independent pairs with a bootstrap BCa interval (Efron 1987). → (r, low, high)
 
     The pairs are resampled `resamples` times from `seed`. Raises ValueError for fewer than 4 pairs, NaN, or
     a constant series.
     """
-    x, y = _finite(x, "x"), _finite(y, "y")
-    if x.size != y.size or x.size < 4:
-        raise ValueError(f"expected at least 4 pairs, got {x.size} and {y.size} values")
-    for name, values in (("x", x), ("y", y)):
-        if np.ptp(values) == 0:
-            raise ValueError(f"{name} is constant ({values[0]:g}): r is undefined")
-    if abs(_pearson(x, y)) > 1 - 1e-12:
-        return (float(_pearson(x, y)),) * 3  # on a line every resample is on it too
-    interval = stats.bootstrap(
+    x, y = _pairs(x, y, least=4)
+    r = float(_pearson(x, y))
+    if abs(r) > 1 - 1e-12:
+        return r, r, r  # on a line every resample is on it too
+    low, high = stats.bootstrap(
         (x, y),
         _pearson,
         paired=True,
@@ -87,108 +97,99 @@ def correlation_interval(x, y, *, seed=0, confidence=0.95, resamples=RESAMPLES):
         method="BCa",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(_pearson(x, y)), float(interval.low), float(interval.high)
+    return r, float(low), float(high)
 
 
-def slope(x, y):
+def _pearson(x: np.ndarray, y: np.ndarray, axis: int = -1) -> Any:
+    return stats.pearsonr(x, y, axis=axis).statistic
+
+
+def slope(x: ArrayLike, y: ArrayLike) -> float:
     """Slope of the least-squares line of y on x. ValueError for fewer than 3 points, NaN, or a constant x."""
-    x, y = _paired(x, y)
-    return float(stats.linregress(x, y).slope)
+    return float(stats.linregress(*_pairs(x, y, varying="x")).slope)
 
 
-def rank_correlation(x, y):
-    """Spearman's ρ of n pairs. ValueError for fewer than 3 pairs, NaN, or a constant series."""
-    x, y = _paired(x, y)
-    if np.ptp(y) == 0:
-        raise ValueError(f"y is constant ({y[0]:g}): ρ is undefined")
-    return float(stats.spearmanr(x, y).statistic)
+def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's ρ of pairs. ValueError for fewer than 3 pairs, NaN, or a constant series."""
+    return float(stats.spearmanr(*_pairs(x, y)).statistic)
 
 
-def pearson(x, y):
-    """Pearson r of n pairs, without an interval: for series, whose points are not independent.
+def pearson(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson r of pairs, without an interval: for series, whose points are not independent.
 
     Raises ValueError for fewer than 3 pairs, NaN, or a constant series.
     """
-    x, y = _paired(x, y)
-    if np.ptp(y) == 0:
-        raise ValueError(f"y is constant ({y[0]:g}): r is undefined")
-    return float(_pearson(x, y))
+    return float(_pearson(*_pairs(x, y)))
 
 
-def smooth(y, width=9, derivative=0):
-    """A series y (n,) at equal steps, each point from a parabola fitted to the `width` points around it (Savitzky and
-    Golay 1964); derivative 1: its slope there, per step. ValueError for fewer points than `width`, or NaN.
-    """
-    y = _finite(y, "y")
-    if y.size < width:
-        raise ValueError(f"{y.size} points are fewer than the {width} of the filter")
-    return savgol_filter(y, width, 2, deriv=derivative)
-
-
-def pool(effects, variances):
-    """Mean of k estimates of known variance, by inverse variances, with and without differences between them. → dict
+def pool(effects: ArrayLike, variances: ArrayLike) -> dict[str, Any]:
+    """Mean of k estimates of known variance, by inverse variances, with and without differences between them.
 
     mean, low, high: fixed effect, normal interval; mean_re, low_re, high_re: random effects (DerSimonian and Laird 1986, the
     variance between them tau2 at least 0; t interval of Hartung, Knapp, Sidik and Jonkman, never narrower than the plain one's
-    scale); q, p: Cochran's test that all are one; i2: share of the spread that is between them (0 … 1); n = k.
+    scale); q, p: Cochran's test that all are one; i2: share of the spread that is between them, from 0 to 1; n = k.
     ValueError for fewer than 2 estimates, NaN, or a variance that is not positive.
     """
     effects, variances = _effects(effects, variances, 2)
-    weights, df = 1 / variances, len(effects) - 1
-    mean, error = np.average(effects, weights=weights), weights.sum() ** -0.5
-    q = float((weights * (effects - mean) ** 2).sum())
-    tau2 = max(0.0, (q - df) / (weights.sum() - (weights**2).sum() / weights.sum()))
-    weights_re = 1 / (variances + tau2)
-    mean_re = np.average(effects, weights=weights_re)
-    scale = max(1.0, (weights_re * (effects - mean_re) ** 2).sum() / df)
-    half, half_re = stats.norm.ppf(0.975) * error, stats.t.ppf(0.975, df) * (scale / weights_re.sum()) ** 0.5
-    return {
-        "mean": float(mean), "low": float(mean - half), "high": float(mean + half),
-        "mean_re": float(mean_re), "low_re": float(mean_re - half_re), "high_re": float(mean_re + half_re), "tau2": tau2,
-        "q": q, "p": float(stats.chi2.sf(q, df)), "i2": max(0.0, 1 - df / q) if q else 0.0, "n": len(effects),
-    }  # fmt: skip
+    fixed, random, tau2, q, p = _regressions(np.ones_like(effects), effects, variances)
+    df = len(effects) - 1
+    low, high = fixed.conf_int()[0]
+    wider = max(1.0, random.mse_resid) ** 0.5
+    low_re, high_re = random.params[0] + wider * (random.conf_int()[0] - random.params[0])
+    values = {"mean": fixed.params[0], "low": low, "high": high}
+    values |= {"mean_re": random.params[0], "low_re": low_re, "high_re": high_re, "tau2": tau2, "q": q, "p": p}
+    i2 = max(0.0, 1 - df / q) if q else 0.0
+    return {name: float(value) for name, value in values.items()} | {"i2": i2, "n": len(effects)}
 
 
-def meta_slope(x, effects, variances):
-    """Slope of k estimates of known variance on x, by inverse variances (meta-regression). → dict
+def meta_slope(x: ArrayLike, effects: ArrayLike, variances: ArrayLike) -> dict[str, Any]:
+    """Slope of k estimates of known variance on x, by inverse variances (meta-regression).
 
     slope, error, low, high, z, p: fixed effects; slope_re, error_re, low_re, high_re: with the variance tau2 that is left
-    between the estimates added to each (method of moments, Raudenbush 2009); q, q_p: test of what is left, df = k − 2.
+    between the estimates added to each (method of moments, Raudenbush 2009); q, q_p: test of what is left, df = k − 2; n = k.
     Intervals are normal for fixed effects, t of k − 2 with tau2.
     ValueError for fewer than 3 estimates, NaN, a constant x, or a variance that is not positive.
     """
     effects, variances = _effects(effects, variances, 3)
-    x, effects = _paired(x, effects)
-    X = np.stack([np.ones_like(x), x], 1)
-
-    def fitted(weights, quantile):
-        covariance = np.linalg.inv(X.T @ (weights[:, None] * X))
-        beta = covariance @ X.T @ (weights * effects)
-        error = float(np.sqrt(covariance[1, 1]))
-        return beta, float(beta[1]), error, float(beta[1] - quantile * error), float(beta[1] + quantile * error)
-
-    weights = 1 / variances
-    beta, slope, error, low, high = fitted(weights, stats.norm.ppf(0.975))
-    q = float((weights * (effects - X @ beta) ** 2).sum())
-    projected = weights.sum() - np.trace(
-        np.linalg.inv(X.T @ (weights[:, None] * X)) @ (X.T @ (weights[:, None] ** 2 * X))
-    )
-    tau2 = max(0.0, (q - (len(x) - 2)) / projected)
-    _, slope_re, error_re, low_re, high_re = fitted(1 / (variances + tau2), stats.t.ppf(0.975, len(x) - 2))
-    return {
-        "slope": slope, "error": error, "low": low, "high": high, "z": slope / error,
-        "p": float(2 * stats.norm.sf(abs(slope / error))), "tau2": tau2,
-        "slope_re": slope_re, "error_re": error_re, "low_re": low_re, "high_re": high_re,
-        "q": q, "q_p": float(stats.chi2.sf(q, len(x) - 2)), "n": len(x),
-    }  # fmt: skip
+    x, effects = _pairs(x, effects, varying="x")
+    fixed, random, tau2, q, p = _regressions(np.stack([np.ones_like(x), x], 1), effects, variances)
+    values = {"z": fixed.tvalues[1], "p": fixed.pvalues[1], "tau2": tau2, "q": q, "q_p": p}
+    for end, fit in (("", fixed), ("_re", random)):
+        low, high = fit.conf_int()[1]
+        values |= {f"slope{end}": fit.params[1], f"error{end}": fit.bse[1], f"low{end}": low, f"high{end}": high}
+    return {name: float(value) for name, value in values.items()} | {"n": len(x)}
 
 
-def trend(table, x, groups, *, effect="slope", variance="variance"):
-    """How effects of known variance go with column x within each group, and over all groups. → (DataFrame, dict or None)
+def _regressions(X: np.ndarray, effects: np.ndarray, variances: np.ndarray) -> tuple[Any, Any, float, float, float]:
+    """Weighted regressions on X without and with tau2. → fixed, random, tau2, Q of the fixed one, its p"""
+    from statsmodels.regression.linear_model import WLS
+
+    fixed = WLS(effects, X, weights=1 / variances).fit(cov_type="fixed scale", use_t=False)
+    leverage = (fixed.model.wexog * fixed.model.pinv_wexog.T).sum(1)
+    tau2 = max(0.0, (fixed.ssr - fixed.df_resid) / ((1 - leverage) / variances).sum())
+    random = WLS(effects, X, weights=1 / (variances + tau2)).fit(cov_type="fixed scale", use_t=True)
+    return fixed, random, tau2, fixed.ssr, stats.chi2.sf(fixed.ssr, fixed.df_resid)
+
+
+def _effects(effects: ArrayLike, variances: ArrayLike, least: int) -> tuple[np.ndarray, np.ndarray]:
+    effects, variances = _finite(effects, "effects"), _finite(variances, "variances")
+    if effects.size != variances.size or effects.size < least:
+        raise ValueError(
+            f"expected at least {least} effects and their variances, got {effects.size} and {variances.size}"
+        )
+    if (variances <= 0).any():
+        raise ValueError(f"a variance must be above 0, got {variances.min():g}")
+    return effects, variances
+
+
+def trend(
+    table: pd.DataFrame, x: str, groups: str | list[str], *, effect: str = "slope", variance: str = "variance"
+) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """How effects of known variance go with column x within each group, and over all groups.
 
     In each group with at least three values of x the effects are regressed on it by inverse variances (`meta_slope`, fixed
-    effects); the groups' slopes are pooled (`pool`), which is the dict, or None for fewer than two such groups.
-    DataFrame: groups, slope, variance, low, high, q, q_p (of what is left of the line), n (effects).
+    effects): a table of groups, slope, variance, low, high, q, q_p (of what is left of the line), n (effects). The groups'
+    slopes are pooled (`pool`): the dict, or None for fewer than two such groups.
     """
     groups, lines = [groups] if isinstance(groups, str) else list(groups), []
     columns = [*groups, "slope", "low", "high", "q", "q_p", "n", "variance"]
@@ -200,15 +201,58 @@ def trend(table, x, groups, *, effect="slope", variance="variance"):
     return lines, pool(lines.slope, lines.variance) if len(lines) > 1 else None
 
 
-def _effects(effects, variances, least):
-    effects, variances = _finite(effects, "effects"), _finite(variances, "variances")
-    if effects.size != variances.size or effects.size < least:
-        raise ValueError(
-            f"expected at least {least} effects and their variances, got {effects.size} and {variances.size}"
-        )
-    if (variances <= 0).any():
-        raise ValueError(f"a variance must be above 0, got {variances.min():g}")
-    return effects, variances
+def by_unit(
+    table: pd.DataFrame, by: list[str], unit: str, name: str, function: Callable[[pd.DataFrame], Any]
+) -> pd.DataFrame:
+    """What `function` makes of the rows of each unit, summarized over units: by, name, low, high, count.
+
+    unit: the column whose values are independent of each other (a network's seed); function: rows → a number.
+    """
+    lines = [
+        dict(zip([*by, unit], key, strict=True)) | {name: function(rows)}
+        for key, rows in table.groupby([*by, unit], sort=False, dropna=False)
+    ]
+    return summarize(pd.DataFrame(lines), by, name)
+
+
+def correlate(
+    table: pd.DataFrame, by: list[str], x: str, y: str, *, least: int = 10, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """Pearson r of columns x and y within each group of `by`: by, r, low, high, count, missing (`correlation_interval`).
+
+    Rows in which either is NaN are left out and counted in `missing`; a group with fewer than `least` rows left, or
+    with a constant column, gets r = NaN.
+    """
+    lines = []
+    for key, group in table.groupby(by, sort=False, dropna=False):
+        pairs = group[[x, y]].dropna()
+        known = len(pairs) >= least and (pairs.nunique() > 1).all()
+        r = correlation_interval(pairs[x], pairs[y], resamples=resamples) if known else (float("nan"),) * 3
+        lines.append([*key, *r, len(pairs), len(group) - len(pairs)])
+    return pd.DataFrame(lines, columns=[*by, "r", "low", "high", "count", "missing"])
+
+
+def summarize(table: pd.DataFrame, by: list[str], value: str, confidence: float = 0.95) -> pd.DataFrame:
+    """Mean of column `value` and its t interval within each group: by, value, low, high, count.
+
+    A group of one row has no interval (low = high = mean, count = 1). Raises ValueError for NaN, naming the group.
+    """
+    lines = []
+    for key, group in table.groupby(by, sort=False, dropna=False):
+        values = _finite(group[value], f"{value} of {key}")
+        interval = mean_interval(values, confidence) if values.size > 1 else values.repeat(3).tolist()
+        lines.append([*key, *interval, values.size])
+    return pd.DataFrame(lines, columns=[*by, value, "low", "high", "count"])
+
+
+def smooth(y, width=9, derivative=0):
+    """A series y (n,) at equal steps, each point from a parabola fitted to the `width` points around it (Savitzky and
+    Golay 1964); derivative 1: its slope there, per step. ValueError for fewer points than `width`, or NaN.
+    """
+    y = _finite(y, "y")
+    if y.size < width:
+        raise ValueError(f"{y.size} points are fewer than the {width} of the filter")
+    return savgol_filter(y, width, 2, deriv=derivative)
 
 
 def crossing(t, y, level):
@@ -229,7 +273,7 @@ def peak(x, y):
     The second is above 1 for a hunchback, below 1 for a series that is largest at an end. ValueError for fewer than 3
     points, NaN, or a value that is not above 0.
     """
-    x, y = _paired(x, y)
+    x, y = _pairs(x, y, varying="x")
     if (y <= 0).any():
         raise ValueError(f"values must be above 0, got {y.min():g}")
     y = y[np.argsort(x, kind="stable")]
@@ -262,84 +306,3 @@ def ratio_interval(above, below):
     without = (above.sum() - above) / (below.sum() - below)
     _, low, high = mean_interval(n * whole - (n - 1) * without)
     return float(whole), low, high
-
-
-def _paired(x, y):
-    x, y = _finite(x, "x"), _finite(y, "y")
-    if x.size != y.size or x.size < 3:
-        raise ValueError(f"expected at least 3 pairs, got {x.size} and {y.size} values")
-    if np.ptp(x) == 0:
-        raise ValueError(f"x is constant ({x[0]:g})")
-    return x, y
-
-
-def by_unit(table, by, unit, name, function):
-    """What `function` makes of the rows of each unit, summarized over units. → DataFrame: by, name, low, high, count
-
-    unit: the column whose values are independent of each other (a network's seed); function: rows → a number.
-    """
-    lines = [
-        dict(zip([*by, unit], key, strict=True)) | {name: function(rows)}
-        for key, rows in table.groupby([*by, unit], sort=False, dropna=False)
-    ]
-    return summarize(pd.DataFrame(lines), by, name)
-
-
-def _pearson(x, y, axis=-1):
-    return stats.pearsonr(x, y, axis=axis).statistic
-
-
-def verdict(paper, low, high, *, error=0.0, direction=0, within=None, than=0.0, nonzero=False):
-    """ "agrees", "differs" or "open" for a claim, by a rule fixed before any run.
-
-    A claim of a value agrees if the paper's interval, paper ± error, meets ours, [low, high]; without an error of
-    the paper's its number must lie in ours. A claim of `direction` (+1 or −1) agrees if our interval lies on that side
-    of `than`, differs if it lies on the other, and is open while it holds it. A claim that something is near zero
-    agrees if our interval lies `within` ± of it, differs if it lies outside, and is open else; these two need no number
-    of the paper's (None). A claim of a value without one, or without an interval of ours (NaN), is open. nonzero: a claim of
-    a value that is also one of something, open where our interval meets the paper's and holds zero.
-    """
-    if direction not in (-1, 0, 1) or (direction and within is not None):
-        raise ValueError(f"direction must be -1 or 1, or within be given, not both; got {direction} and {within}")
-    if not np.isfinite([low, high]).all():
-        return "open"
-    if direction:
-        low, high = (low - than, high - than) if direction > 0 else (than - high, than - low)
-        return "agrees" if low > 0 else "differs" if high < 0 else "open"
-    if within is not None:
-        inside, outside = -within <= low and high <= within, high < -within or within < low
-        return "agrees" if inside else "differs" if outside else "open"
-    if paper is None:
-        return "open"
-    if not (low <= paper + error and paper - error <= high):
-        return "differs"
-    return "open" if nonzero and low <= 0 <= high else "agrees"
-
-
-def correlate(table, by, x, y, *, least=10, **options):
-    """Pearson r of columns x and y within each group of `by`. → DataFrame: by, r, low, high, count, missing
-
-    Rows in which either is NaN are left out and counted in `missing`; a group with fewer than `least` rows left, or
-    with a constant column, gets r = NaN. options: those of `correlation_interval`.
-    """
-    lines = []
-    for key, group in table.groupby(by, sort=False, dropna=False):
-        pairs = group[[x, y]].dropna()
-        known = len(pairs) >= least and (pairs.nunique() > 1).all()
-        r = correlation_interval(pairs[x], pairs[y], **options) if known else (float("nan"),) * 3
-        counts = {"count": len(pairs), "missing": len(group) - len(pairs)}
-        lines.append(dict(zip(by, key, strict=True)) | dict(zip(("r", "low", "high"), r, strict=True)) | counts)
-    return pd.DataFrame(lines)
-
-
-def summarize(table, by, value, confidence=0.95):
-    """Mean of column `value` and its t interval within each group. → DataFrame: by, value, low, high, count
-
-    A group of one row has no interval (low = high = mean, count = 1). Raises ValueError for NaN, naming the group.
-    """
-    lines = []
-    for key, group in table.groupby(by, sort=False, dropna=False):
-        values = _finite(group[value], f"{value} of {key}")
-        mean, low, high = mean_interval(values, confidence) if values.size > 1 else (*[float(values[0])] * 3,)
-        lines.append({**dict(zip(by, key, strict=True)), value: mean, "low": low, "high": high, "count": values.size})
-    return pd.DataFrame(lines)

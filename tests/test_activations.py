@@ -88,7 +88,7 @@ def test_held_out_rows_share_no_sample_with_those_fitted():
     assert not set((fitted // 4).flatten().tolist()) & set((read // 4).flatten().tolist())
     assert torch.equal(*rows.split(0))
     with pytest.raises(ValueError, match="too few to hold out"):
-        Rows(torch.ones(1, 2), torch.zeros(1)).split(0.5)
+        Rows(torch.ones(1, 2), torch.zeros(1, dtype=torch.long)).split(0.5)
 
 
 def test_a_language_model_and_its_padding():

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from superpos import data, networks
-from superpos.attacks import classification_loss, fgsm, pgd
+from superpos.attacks import Attack, classification_loss, fgsm, pgd
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def plain_pgd(model, x, y, epsilon, steps, step_size):
 
 def test_pgd_is_the_textbook_loop(network, images):
     x, y = images.images, images.labels
-    ours = pgd(network, x, y, 0.1, steps=7, step_size=0.03, random_start=False)
+    ours = pgd(network, x, y, 0.1, Attack(steps=7, step_size=0.03, random_start=False))
     torch.testing.assert_close(ours, plain_pgd(network, x, y, 0.1, 7, 0.03), rtol=0, atol=1e-6)
     network.zero_grad()
 
@@ -50,7 +50,7 @@ def test_attacks_equal_the_adversarial_robustness_toolboxs(network, images):
     )
     expected = torch.as_tensor(attack.generate(x.numpy(), y.numpy()))
     network.eval()
-    ours = pgd(network, x, y, 0.1, steps=7, step_size=0.03, random_start=False)
+    ours = pgd(network, x, y, 0.1, Attack(steps=7, step_size=0.03, random_start=False))
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
     expected = torch.as_tensor(FastGradientMethod(theirs, eps=0.1, batch_size=64).generate(x.numpy(), y.numpy()))
     torch.testing.assert_close(fgsm(network, x, y, 0.1), expected, rtol=0, atol=1e-6)
@@ -81,16 +81,16 @@ def test_one_logit_is_attacked_as_the_two_of_the_toolbox(images):
         theirs, norm="inf", eps=0.1, eps_step=0.03, max_iter=7, num_random_init=0, batch_size=64, verbose=False
     )
     expected = torch.as_tensor(attack.generate(x.numpy(), y.numpy()))
-    ours = pgd(one, x, y, 0.1, steps=7, step_size=0.03, random_start=False)
+    ours = pgd(one, x, y, 0.1, Attack(steps=7, step_size=0.03, random_start=False))
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 
 
 def test_the_point_before_the_last_step_is_one_step_behind(network, images):
     x, y = images.images, images.labels
-    options = {"step_size": 0.03, "seed": 5}
-    attacked, before = pgd(network, x, y, 0.1, steps=4, before=True, **options)
-    assert torch.equal(attacked, pgd(network, x, y, 0.1, steps=4, **options))
-    assert torch.equal(before, pgd(network, x, y, 0.1, steps=3, **options))
+    three, four = (Attack(steps=steps, step_size=0.03) for steps in (3, 4))
+    attacked, before = pgd(network, x, y, 0.1, four, seed=5, before=True)
+    assert torch.equal(attacked, pgd(network, x, y, 0.1, four, seed=5))
+    assert torch.equal(before, pgd(network, x, y, 0.1, three, seed=5))
 
 
 def test_fgsm_on_a_linear_model_by_hand():
@@ -105,7 +105,7 @@ def test_fgsm_on_a_linear_model_by_hand():
 @pytest.mark.parametrize("random_start", [True, False])
 def test_it_stays_in_the_ball_and_the_range(network, images, random_start):
     x = images.images
-    attacked = pgd(network, x, images.labels, 0.07, steps=5, step_size=0.05, random_start=random_start)
+    attacked = pgd(network, x, images.labels, 0.07, Attack(steps=5, step_size=0.05, random_start=random_start))
     assert (attacked - x).abs().max() <= 0.07 + 1e-6
     assert attacked.min() >= 0
     assert attacked.max() <= 1
@@ -123,7 +123,7 @@ def test_parameters_and_their_gradients_are_left_alone(network, images):
     for name, p in network.named_parameters():
         p.grad = torch.full_like(p, 7.0)
         marks[name] = p.grad
-    pgd(network, images.images, images.labels, 0.1, steps=2)
+    pgd(network, images.images, images.labels, 0.1, Attack(steps=2))
     for name, p in network.named_parameters():
         assert torch.equal(p, before[name])
         assert p.grad is marks[name]
@@ -132,7 +132,7 @@ def test_parameters_and_their_gradients_are_left_alone(network, images):
 
 
 def test_the_seed_draws_the_start(network, images):
-    a, b, c = (pgd(network, images.images, images.labels, 0.1, steps=1, seed=s) for s in (1, 1, 2))
+    a, b, c = (pgd(network, images.images, images.labels, 0.1, Attack(steps=1), seed=s) for s in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
@@ -141,25 +141,35 @@ def test_bfloat16_products_attack_as_strongly(images):
     model = networks.build("mlp", images.shape, 10, width=16, seed=1)
     loss = {
         products: classification_loss(
-            model(pgd(model, images.images, images.labels, 0.1, steps=20, products=products)), images.labels
+            model(pgd(model, images.images, images.labels, 0.1, Attack(steps=20, products=products))), images.labels
         ).item()
         for products in ("float32", "bfloat16")
     }
     assert loss["bfloat16"] == pytest.approx(loss["float32"], rel=0.01)
 
 
+def test_fgsm_at_zero_changes_nothing(network, images):
+    assert torch.equal(fgsm(network, images.images, images.labels, 0), images.images)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epsilon": -0.1}, "epsilon must be between 0 and 1, got -0.1"),
-        ({"epsilon": 0.1, "steps": 0}, "steps must be at least 1"),
-        ({"epsilon": 0.1, "step_size": 0}, "step_size must be above 0"),
-        ({"epsilon": 0.1, "products": "int8"}, "products must be"),
+        ({"steps": 0}, "steps must be greater than or equal to 1, got 0"),
+        ({"step_size": 0}, "step_size must be greater than 0, got 0"),
+        ({"products": "int8"}, "products must be 'float32' or 'bfloat16', got 'int8'"),
     ],
 )
-def test_bad_values_are_named(network, images, options, message):
+def test_bad_settings_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        pgd(network, images.images, images.labels, **options)
+        Attack(**options)
+
+
+def test_a_radius_out_of_range_and_an_empty_batch_are_named(network, images):
+    with pytest.raises(ValueError, match=r"epsilon must be between 0 and 1, got -0\.1"):
+        pgd(network, images.images, images.labels, -0.1)
+    with pytest.raises(ValueError, match="the batch is empty"):
+        pgd(network, images.images[:0], images.labels[:0], 0.1)
 
 
 def test_images_outside_the_range_are_named(network, images):

@@ -1,10 +1,11 @@
 """The comparison at a small size: fails on being wrong, never on being slow."""
 
+import pandas as pd
 import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import costs, material, peers, tasks
+from benchmarks import analysis, costs, material, peers, tasks
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_a_shifted_bias_is_the_same_autoencoder():
 
 
 def test_a_cost_is_a_time_and_a_memory():
-    row = costs.cost(n=3_000, n_neurons=64, expansion=4, n_fits=2, products="float32", threads=1)
+    row = costs.cost(n_rows=3_000, n_neurons=64, expansion=4, n_fits=2, products="float32", threads=1)
     assert row["n_codes"] == 256
     assert row["step_seconds"] > 0
     weights = 2 * 64 * 256 * 4 / 2**20
@@ -89,3 +90,35 @@ def test_a_missing_peer_is_named(monkeypatch, tmp_path, capsys):
 def test_an_unknown_set_is_named():
     with pytest.raises(ValueError, match="unknown set 'lenet'; expected one of planted, mlp"):
         material.activations("lenet")
+
+
+def test_a_cost_that_grows_with_the_square_of_the_neurons_has_exponent_two():
+    """Times made by a rule: 1 µs × N² × expansion × fits, whatever the rows; other products do not count."""
+    axes = {"n_rows": [2_000, 10_000], "n_neurons": [16, 128, 256, 512], "expansion": [1, 2, 4], "n_fits": [1, 4]}
+    costs_ = pd.DataFrame([*costs._around(axes, [costs.ONE]), costs.ONE | {"n_neurons": 256, "products": "bfloat16"}])
+    costs_["step_seconds"] = 1e-6 * costs_.n_neurons**2 * costs_.expansion * costs_.n_fits
+    costs_.loc[costs_.products == "bfloat16", "step_seconds"] = 99.0
+    found = analysis.exponents(costs_)
+    assert found.exponent.round(6).tolist() == found.expected.tolist() == [0.0, 2.0, 1.0, 1.0]
+    assert len(analysis.along(costs_, "n_neurons", "products")) == 5
+
+
+@pytest.mark.parametrize(
+    ("ratio", "our_loss", "our_features", "holds"),
+    [(5.1, 1.0, 100.0, True), (4.9, 1.0, 100.0, False), (9.0, 1.02, 100.0, False), (9.0, 1.0, 103.0, False)],
+)
+def test_the_claim_on_costs_holds_and_falls(ratio, our_loss, our_features, holds):
+    """The MLP's claim: five times cheaper with every seed, loss within 1%, F within 2%."""
+    row = {
+        "cpu_ratio": ratio,
+        "peer_loss": 1.0,
+        "our_loss": our_loss,
+        "peer_features": 100.0,
+        "our_features": our_features,
+    }
+    judged = analysis.judge_claim(
+        pd.DataFrame([{"set": name, **row} for name in ("mlp", "cnn", "planted", "other") * 2])
+    )
+    assert judged.index.tolist() == ["mlp", "cnn", "planted", "other"]
+    assert judged["claim holds"]["mlp"] == holds
+    assert judged["claim holds"]["other"] == judged.claimed["other"] == ""

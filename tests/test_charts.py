@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from superpos import charts
+from superpos import charts, explorers
+from superpos.charts import Axis
 
 TABLE = pd.DataFrame(
     {
@@ -42,47 +43,25 @@ BARS = pd.DataFrame(
     {"step": [0, 0, 50, 50, 100, 100], "panel": "codes", "place": [1, 2] * 3, "kind": list("ababab"), "value": 0.5}
 )
 MOMENTS = pd.DataFrame({"step": [0, 50, 100], "words": ["at the start", "on the way", "at the end"]})
-WORDS = {"title": "T", "description": "What it shows."}
+PLAIN = TABLE.drop(columns=["low", "high"])
+Y = Axis("y", "the y", domain=(-1, 4))
 BUILT = {
-    "points": lambda: charts.points(TABLE, "x", "y", color="who", diagonal=True, **WORDS),
-    "lines": lambda: charts.lines(TABLE, "x", "y", low="low", high="high", color="who", rule=1, **WORDS),
-    "lines of a menu": lambda: charts.lines(
-        TABLE, "x", "y", low="low", high="high", color="who", choose="frame", rule={"a bound": 3}, **WORDS
-    ),
-    "lines of two menus": lambda: charts.lines(
-        TABLE, "x", "y", color="who", dash="frame", choose=["frame", "who"], **WORDS
-    ),
+    "points": lambda: charts.points(TABLE, "x", "y", color="who", diagonal=True),
+    "lines": lambda: charts.lines(TABLE, "x", "y", color=Axis("who", "the who"), rule=1),
+    "lines of a menu": lambda: charts.lines(TABLE, "x", "y", color="who", choose="frame", rule={"a bound": 3}),
+    "lines of two menus": lambda: charts.lines(PLAIN, "x", "y", color="who", dash="frame", choose=["frame", "who"]),
     "specification curve": lambda: charts.specification_curve(
-        TABLE,
-        "y",
-        low="low",
-        high="high",
-        choices=["who", "frame"],
-        color="who",
-        marks={"paper": 3},
-        domain=(-1, 4),
-        **WORDS,
+        TABLE, Y, choices=["who", "frame"], color="who", marks={"paper": 3}
     ),
     "lines with crosses": lambda: charts.lines(
-        TABLE.assign(failed=[True, False, False] * 2),
-        "x",
-        "y",
-        low="low",
-        high="high",
-        color="who",
-        cross="failed",
-        **WORDS,
+        TABLE.assign(failed=[True, False, False] * 2), "x", "y", color="who", cross="failed"
     ),
-    "streams": lambda: charts.streams_explorer(
-        STREAMS, ANSWERS, choose="n", values_title="v", limit=1, start=2, **WORDS
-    ),
-    "training": lambda: charts.training_explorer(TRAINING, BARS, MOMENTS, start=50, **WORDS),
-    "plain lines": lambda: charts.lines(TABLE, "x", "y", x_scale="log", **WORDS),
-    "intervals": lambda: charts.intervals(TABLE, "y", "who", low="low", high="high", color="frame", rule=1, **WORDS),
-    "heatmap": lambda: charts.heatmap_slider(
-        TABLE, "x", "who", "y", "frame", slide_title="s", values_title="v", limit=5, **WORDS
-    ),
-    "explorer": lambda: charts.diversity_explorer([50, 50, 0], **WORDS),
+    "streams": lambda: explorers.streams_explorer(STREAMS, ANSWERS, choose="n", values_title="v", limit=1, start=2),
+    "training": lambda: explorers.training_explorer(TRAINING, BARS, MOMENTS, start=50),
+    "plain lines": lambda: charts.lines(PLAIN, Axis("x", scale="log"), "y"),
+    "intervals": lambda: charts.intervals(TABLE, "y", "who", color="frame", rule=1),
+    "heatmap": lambda: explorers.heatmap_slider(TABLE, "x", "who", Axis("y", "v"), Axis("frame", "s"), limit=5),
+    "explorer": lambda: explorers.diversity_explorer([50, 50, 0]),
 }
 
 
@@ -96,11 +75,11 @@ def theme():
 
 @pytest.mark.parametrize("name", BUILT)
 def test_specs_are_valid_and_draw(theme, name):
-    chart = BUILT[name]()
+    chart = BUILT[name]().properties(title="T", description="What it shows.")
     spec = chart.to_dict(validate=True)
-    assert spec["description"] == "What it shows."
     bundle = charts._bundle(spec)
     assert set(bundle) == {charts.VEGALITE_MIME, "image/png", "text/plain"}
+    assert bundle["text/plain"] == "What it shows."
     picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
     assert picture.size[0] > 200
     assert len(picture.getcolors(10_000)) > 5  # something was drawn
@@ -111,7 +90,7 @@ def test_the_explorer_computes_f(theme):
     """Drawn by Vega itself: fifty-fifty of two codes must read F = 2.00."""
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(charts.diversity_explorer([50, 50, 0], **WORDS).to_dict())
+    svg = vl_convert.vegalite_to_svg(BUILT["explorer"]().to_dict())
     assert "F = 2.00" in svg
     assert "ever active: 2" in svg
 
@@ -119,6 +98,27 @@ def test_the_explorer_computes_f(theme):
 def test_data_is_in_the_spec_and_nothing_is_loaded(theme):
     text = str(BUILT["lines"]().to_dict())
     assert "http" not in text.replace("https://vega.github.io/schema", "")
+
+
+def test_an_axis_has_its_title_its_scale_and_its_ends(theme):
+    chart = charts.lines(PLAIN, Axis("x", "log x", scale="log"), Axis("y", domain=(0, 9)), color=Axis("who", "Who?"))
+    encoding = chart.to_dict()["layer"][-1]["encoding"]
+    assert (encoding["x"]["title"], encoding["x"]["scale"]["type"]) == ("log x", "log")
+    assert (encoding["y"]["title"], encoding["y"]["scale"]["domain"]) == ("y", [0, 9])
+    assert (encoding["color"]["field"], encoding["color"]["title"]) == ("who", "Who?")
+
+
+def test_a_band_and_a_count_are_drawn_where_the_table_has_them(theme):
+    def layers(table):
+        return charts.lines(table, "x", "y").to_dict()["layer"]
+
+    def tips(table):
+        return [tip["field"] for tip in layers(table)[-1]["encoding"]["tooltip"]]
+
+    assert [layer["mark"]["type"] for layer in layers(TABLE)] == ["area", "line"]
+    assert [layer["mark"]["type"] for layer in layers(PLAIN)] == ["line"]
+    assert tips(TABLE.assign(count=3)) == ["x", "y", "low", "high", "count"]
+    assert tips(PLAIN) == ["x", "y"]
 
 
 def test_a_menu_shows_one_value_at_a_time_and_rules_carry_their_labels(theme):

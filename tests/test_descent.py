@@ -5,18 +5,17 @@ import torch
 from torch.nn import functional
 
 from superpos import descent, sae
-from superpos.sae import PROTOCOL, PUBLISHED, Config, fit, fit_stack
-from superpos.systems.planted import planted
+from superpos.findings.planted.task import planted
+from superpos.sae import PROTOCOL, PUBLISHED, Settings, fit, fit_stack
 
 
 def data(n=400, n_neurons=6, seed=0):
     return planted(n, n_neurons, 10, 2, seed)
 
 
-def started(x, config, l1=None, seeds=(3,)):
-    """A stack before its first step."""
-    x = x.expand(len(seeds), -1, -1)
-    return sae._start(x, x[:1], config, list(seeds), l1 or [config.l1] * len(seeds), torch.float32)[0]
+def started(x, settings):
+    """A stack of one fit before its first step."""
+    return sae._start(x[None], x[None], [settings], [3], torch.float32)[0]
 
 
 def loss_of(stack, x):
@@ -28,7 +27,7 @@ def loss_of(stack, x):
 def test_loss_in_both_units_by_hand(n_codes):
     """x = (3, 4), W = 0, b = 1: z = 1, x' = 0, squared error 25, Σz = D."""
     for loss, expected in (("l1_mean", 25 / 2 + 0.5), ("l1_sum", 25 + 0.5 * n_codes)):
-        stack = started(data(n_neurons=2), Config(loss=loss, l1=0.5, n_codes=n_codes))
+        stack = started(data(n_neurons=2), Settings(loss=loss, l1=0.5, n_codes=n_codes))
         stack.parameters["encoder"].zero_()
         stack.parameters["encoder_bias"].fill_(1.0)
         assert loss_of(stack, torch.tensor([[3.0, 4]])) == pytest.approx(expected)
@@ -37,36 +36,36 @@ def test_loss_in_both_units_by_hand(n_codes):
 class Reference(torch.nn.Module):
     """The same SAE by plain autograd, one at a time, written from the docstring of `sae`."""
 
-    def __init__(self, config, W):
+    def __init__(self, settings, W):
         super().__init__()
-        self.config = config
+        self.settings = settings
         self.encoder = torch.nn.Parameter(W.clone())
         self.encoder_bias = torch.nn.Parameter(torch.zeros(len(W)))
-        if not config.tied:
+        if not settings.tied:
             self.decoder = torch.nn.Parameter(W.clone())
-        if config.decoder_bias:
+        if settings.decoder_bias:
             self.decoder_bias = torch.nn.Parameter(torch.zeros(W.shape[1]))
 
     def loss(self, x):
-        config, decoder = self.config, getattr(self, "decoder", self.encoder)
+        settings, decoder = self.settings, getattr(self, "decoder", self.encoder)
         z = functional.relu(x @ self.encoder.T + self.encoder_bias)
-        if config.k:
-            kept = z.topk(config.k, dim=1)
+        if settings.k:
+            kept = z.topk(settings.k, dim=1)
             z = torch.zeros_like(z).scatter(1, kept.indices, kept.values)
         error = z @ decoder + getattr(self, "decoder_bias", 0) - x
-        if config.loss == "l1_mean":
-            return error.square().mean() + config.l1 * z.abs().mean()
-        penalty = config.l1 * z.abs().sum(1).mean() if config.loss == "l1_sum" else 0
+        if settings.loss == "l1_mean":
+            return error.square().mean() + settings.l1 * z.abs().mean()
+        penalty = settings.l1 * z.abs().sum(1).mean() if settings.loss == "l1_sum" else 0
         return error.square().sum(1).mean() + penalty
 
 
-def side_by_side(config, x, n_steps=100, after=lambda reference: None):
+def side_by_side(settings, x, n_steps=100, after=lambda reference: None):
     """Losses of the engine and of plain autograd with torch.optim.Adam, step by step. → stack, reference"""
-    stack = started(x, config)
-    reference = Reference(config, stack.parameters["encoder"][0])
-    optimizer = torch.optim.Adam(reference.parameters(), lr=config.lr)
+    stack = started(x, settings)
+    reference = Reference(settings, stack.parameters["encoder"][0])
+    optimizer = torch.optim.Adam(reference.parameters(), lr=settings.lr)
     batches = (x.split(128) * n_steps)[:n_steps]
-    stack.adam.aim(stack.parameters, [config.lr])
+    stack.adam.aim(stack.parameters, [settings.lr])
     for batch in batches:
         with torch.no_grad():
             error, use, unit = stack.step(batch[None])
@@ -85,8 +84,8 @@ def side_by_side(config, x, n_steps=100, after=lambda reference: None):
 @pytest.mark.parametrize("loss", ["l1_mean", "l1_sum", "mse"])
 def test_a_hundred_steps_agree_with_autograd(tied, decoder_bias, loss):
     topk = {"activation": "topk", "k": 3} if loss == "mse" else {}
-    config = Config(tied=tied, decoder_bias=decoder_bias, loss=loss, n_codes=12, patience=None, **topk)
-    stack, reference = side_by_side(config, data(1280))
+    settings = Settings(tied=tied, decoder_bias=decoder_bias, loss=loss, n_codes=12, patience=None, **topk)
+    stack, reference = side_by_side(settings, data(1280))
     for name, p in reference.named_parameters():
         torch.testing.assert_close(stack.parameters[name].view_as(p), p.detach(), rtol=1e-3, atol=2e-5)
 
@@ -100,8 +99,8 @@ def test_the_reflection_is_the_same_problem():
     mean = reflected.mean(0).abs()
     assert mean.max() == pytest.approx(x.mean(0).norm().item(), rel=1e-4), "the mean lies along one axis"
     assert mean.sort().values[-2] < 1e-5
-    side_by_side(Config(n_codes=12, patience=None), reflected)
-    mirrored = fit(x, Config(n_codes=12, axes="mean", epochs=20, patience=None), seed=1)
+    side_by_side(Settings(n_codes=12, patience=None), reflected)
+    mirrored = fit(x, Settings(n_codes=12, axes="mean", epochs=20, patience=None), seed=1)
     z = mirrored.encode(x)
     loss = (mirrored.decode(z) - x).square().mean() + 0.1 * z.mean()
     assert loss.item() == pytest.approx(mirrored.history[-1], rel=0.05), "its weights are those of the neurons"
@@ -115,8 +114,8 @@ def test_no_mean_no_reflection():
 
 def test_unit_norm_follows_the_sphere():
     """Against autograd with the tangent projection and the normalisation written out."""
-    config = PROTOCOL.but(n_codes=12, lr=1e-3, scale="none")
-    stack = started(data(128), config)
+    settings = PROTOCOL.but(n_codes=12, lr=1e-3, scale="none")
+    stack = started(data(128), settings)
     W = stack.parameters["encoder"][0].clone().requires_grad_()
     b = torch.zeros(12, requires_grad=True)
     optimizer = torch.optim.Adam([W, b], lr=1e-3)
@@ -125,7 +124,7 @@ def test_unit_norm_follows_the_sphere():
         with torch.no_grad():
             stack.step(data(128)[None])
         z = functional.relu(data(128) @ W.T + b)
-        loss = (z @ W - data(128)).square().sum(1).mean() + config.l1 * z.sum(1).mean()
+        loss = (z @ W - data(128)).square().sum(1).mean() + settings.l1 * z.sum(1).mean()
         optimizer.zero_grad()
         loss.backward()
         W.grad -= (W.grad * W.detach()).sum(1, keepdim=True) * W.detach()
@@ -137,26 +136,26 @@ def test_unit_norm_follows_the_sphere():
 
 def test_bfloat16_products_agree():
     x = planted(4000, 32, 48, 3, seed=2)
-    config = PUBLISHED.but(epochs=30, patience=None)
-    full, half = (fit(x, config.but(products=dtype), seed=1) for dtype in ("float32", "bfloat16"))
+    settings = PUBLISHED.but(epochs=30, patience=None)
+    full, half = (fit(x, settings.but(products=dtype), seed=1) for dtype in ("float32", "bfloat16"))
     assert half.encoder.dtype == torch.float32
     assert half.history[-1] == pytest.approx(full.history[-1], rel=0.01)
 
 
 @pytest.mark.parametrize(
-    "config", [PUBLISHED.but(l1=0.6, epochs=120, patience=None), PROTOCOL.but(l1=5.0, steps=2000, tied=False)]
+    "settings", [PUBLISHED.but(l1=0.6, epochs=120, patience=None), PROTOCOL.but(l1=5.0, steps=2000, tied=False)]
 )
-def test_leaving_silent_codes_out_changes_nothing(config, monkeypatch):
+def test_leaving_silent_codes_out_changes_nothing(settings, monkeypatch):
     x = torch.stack([data(1000, seed=s) for s in (1, 2)])
     sizes = []
     keep = descent.Stack._drop_silent_codes
     monkeypatch.setattr(
         descent.Stack, "_drop_silent_codes", lambda self: (keep(self), sizes.append(self.silent.shape[1]))
     )
-    config = config.but(n_codes=96, lr=3e-3)
-    some = fit_stack(x, config, seeds=(1, 2))
+    settings = settings.but(n_codes=96, lr=3e-3)
+    some = fit_stack(x, settings, seeds=(1, 2))
     monkeypatch.setattr(descent.Stack, "_drop_silent_codes", lambda self: None)
-    everything = fit_stack(x, config, seeds=(1, 2))
+    everything = fit_stack(x, settings, seeds=(1, 2))
     assert min(sizes) < 96, "the case is one in which codes leave"
     for a, b in zip(some, everything, strict=True):
         assert a.encoder.shape == (96, 6)
@@ -166,7 +165,7 @@ def test_leaving_silent_codes_out_changes_nothing(config, monkeypatch):
 
 def test_topk_keeps_all_codes():
     """A code that is never among the largest has no gradient either, but may be among them when others shrink."""
-    stack = started(data(1000), Config(activation="topk", k=1, n_codes=96, loss="mse"))
+    stack = started(data(1000), Settings(activation="topk", k=1, n_codes=96, loss="mse"))
     for _ in range(60):
         stack.round(8, [1e-3])
     assert (stack.silent > descent.SILENT).any()
@@ -187,11 +186,11 @@ def test_a_code_leaves_only_when_every_row_was_met(n, batch_size, least):
 
 @pytest.mark.parametrize("axes", ["neurons", "mean"])
 def test_rows_prepared_in_pieces_are_the_same_rows(axes, monkeypatch):
-    config = PROTOCOL.but(steps=60, axes=axes)
-    whole = fit(data(1000) + 0.2, config, seed=1)
+    settings = PROTOCOL.but(steps=60, axes=axes)
+    whole = fit(data(1000) + 0.2, settings, seed=1)
     monkeypatch.setattr(descent, "IN_MEMORY", 0)
     monkeypatch.setattr(descent, "PIECE", 2)
-    pieces = fit(data(1000) + 0.2, config, seed=1)
+    pieces = fit(data(1000) + 0.2, settings, seed=1)
     torch.testing.assert_close(whole.encoder, pieces.encoder, rtol=1e-4, atol=1e-5)
 
 
@@ -212,17 +211,17 @@ def test_fits_that_stop_inside_an_epoch_leave_the_others_alone(monkeypatch):
     monkeypatch.setattr(descent, "SETTLED", 30)
     monkeypatch.setattr(descent, "WINDOW", 12)
     x = torch.stack([data(1000, seed=s) for s in range(4)])
-    config = PUBLISHED.but(epochs=20, patience=None, tolerance=0.05, decay=0.3)
-    together = fit_stack(x, config, seeds=range(4))
+    settings = PUBLISHED.but(epochs=20, patience=None, tolerance=0.05, decay=0.3)
+    together = fit_stack(x, settings, seeds=range(4))
     assert len({len(net.history) for net in together}) > 1
     for seed in range(4):
-        alone = fit(x[seed], config, seed=seed)
+        alone = fit(x[seed], settings, seed=seed)
         assert len(alone.history) == len(together[seed].history)
         torch.testing.assert_close(together[seed].encoder, alone.encoder, rtol=1e-3, atol=1e-4)
 
 
-def rates(config, losses, n_rounds, per_round):
-    watch = descent.Watch(config, n_rounds, per_round)
+def rates(settings, losses, n_rounds, per_round):
+    watch = descent.Watch(settings, n_rounds, per_round)
     seen = []
     for loss in losses:
         seen.append(round(watch.rate(), 3))
@@ -232,33 +231,52 @@ def rates(config, losses, n_rounds, per_round):
 
 
 def test_the_step_size_falls_to_zero():
-    seen, _ = rates(Config(decay=0.5, epochs=10, lr=1.0, patience=None), [1.0] * 10, 10, 1)
+    seen, _ = rates(Settings(decay=0.5, epochs=10, lr=1.0, patience=None), [1.0] * 10, 10, 1)
     assert seen == [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]
 
 
 def test_the_tolerance_rule_by_hand():
     """100 steps a round: a look back of 8 rounds from round 32. The loss falls by 5 % a round for 40, then rests."""
-    config = Config(tolerance=0.02, decay=0.2, lr=1.0, patience=None)
+    settings = Settings(tolerance=0.02, decay=0.2, lr=1.0, patience=None)
     losses = [0.95**i for i in range(40)] + [0.95**40] * 100
-    seen, watch = rates(config, losses, 500, 100)
+    seen, watch = rates(settings, losses, 500, 100)
     settled = 40 + 8 + 4 - 1  # the mean of rounds 49-52 is no longer 2 % below that of rounds 41-44
     assert watch.why == f"settled within 0.02 after {settled} rounds"
     assert len(watch.history) == -(-settled // 0.8)
     assert seen[: settled + 1] == [1] * (settled + 1)
     assert seen[-1] == pytest.approx(1 / (0.2 * len(seen)), abs=0.01)
-    assert "settled" not in rates(config, losses[:30], 500, 100)[1].why
+    assert "settled" not in rates(settings, losses[:30], 500, 100)[1].why
 
 
 def test_a_fit_that_settles_late_keeps_its_word():
     """Once the decay has begun, a flat loss is no news."""
     seen, watch = rates(
-        Config(tolerance=0.02, decay=0.5, lr=1.0, patience=None), [0.9**i for i in range(45)] + [0.9**45] * 35, 80, 100
+        Settings(tolerance=0.02, decay=0.5, lr=1.0, patience=None),
+        [0.9**i for i in range(45)] + [0.9**45] * 35,
+        80,
+        100,
     )
     assert len(seen) == 80
     assert watch.why == "80 rounds done"
 
 
 def test_a_fit_that_never_settles_ends_with_its_rounds():
-    seen, watch = rates(Config(tolerance=0.02, decay=0.5, lr=1.0), [0.9**i for i in range(60)], 60, 100)
+    seen, watch = rates(Settings(tolerance=0.02, decay=0.5, lr=1.0), [0.9**i for i in range(60)], 60, 100)
     assert watch.why == "60 rounds done"
     assert seen[-1] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("loss", "values"),
+    [
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (torch.tensor(float("-inf")), "-inf"),
+        (torch.tensor([1.0, float("nan")]), r"\[1.0, nan\]"),
+    ],
+)
+def test_a_loss_that_is_not_finite_is_named(loss, values):
+    with pytest.raises(FloatingPointError, match=f"^the loss in step 3 became {values}$"):
+        descent.finite_loss(loss, "the loss in step 3")
+    descent.finite_loss(0.5, "the loss")
+    descent.finite_loss(torch.tensor([0.5, -2.0], requires_grad=True), "the losses")

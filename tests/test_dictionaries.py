@@ -1,4 +1,4 @@
-"""Published dictionaries beside the packages that write them: SAELens and sparsify."""
+"""Dictionaries beside the packages that write them, SAELens and sparsify, and what encodes behind one face."""
 
 import json
 import os
@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from superpos import dictionaries, sae
-from superpos.dictionaries import Dictionary, load
-from superpos.systems.planted import planted
+from benchmarks import material
+from superpos import sae
+from superpos.dictionaries import Adapted, Dictionary, Top, adapt, load
+from superpos.findings.planted.task import planted
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_what_saelens_writes(sae_lens, tmp_path, subtracts):
         {"W_enc": ours.encoder.T, "b_enc": ours.encoder_bias, "W_dec": ours.dictionary, "b_dec": ours.bias}
     )
     theirs.save_model(tmp_path)
-    read, x = load(tmp_path, n_neurons=8), rows()
+    read, x = load(tmp_path), rows()
     torch.testing.assert_close(read.encode(x), theirs.encode(x), rtol=0, atol=1e-5)
     torch.testing.assert_close(read.decode(read.encode(x)), theirs(x), rtol=0, atol=1e-4)
     assert (read.subtracted is not None) == subtracts
@@ -88,7 +89,7 @@ def test_what_saelens_writes_for_topk(sae_lens, tmp_path):
 
 def test_the_older_configuration_of_saelens(sae_lens, tmp_path):
     """As before version 6: other names, no architecture, everything beside."""
-    dictionaries.save_saelens(random_(), tmp_path)
+    material.save_saelens(random_(), tmp_path)
     old = {
         "model_name": "pythia-70m-deduped", "hook_point": "blocks.3.hook_mlp_out", "hook_point_layer": 3, "d_in": 8, "d_sae": 48,
         "dtype": "torch.float32", "device": "cpu", "activation_fn_str": "relu", "normalize_activations": "none",
@@ -96,10 +97,8 @@ def test_the_older_configuration_of_saelens(sae_lens, tmp_path):
     }  # fmt: skip
     (tmp_path / "cfg.json").write_text(json.dumps(old))
     theirs = sae_lens.SAE.load_from_disk(tmp_path, dtype="float32")
-    read, x = load(tmp_path, site="mlp.3"), rows()
+    read, x = load(tmp_path), rows()
     torch.testing.assert_close(read.encode(x), theirs.encode(x), rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match=r"fitted at blocks.3.hook_mlp_out, which is not the site mlp.2"):
-        load(tmp_path, site="mlp.2")
 
 
 def test_what_sparsify_writes(sparsify, tmp_path):
@@ -113,7 +112,7 @@ def test_what_sparsify_writes(sparsify, tmp_path):
         }
     )
     theirs.save_to_disk(tmp_path)
-    read, x = load(tmp_path, n_neurons=8), rows()
+    read, x = load(tmp_path), rows()
     with torch.no_grad():
         top = theirs.encode(x)
         z = torch.zeros(len(x), 48).scatter_(1, top.top_indices, top.top_acts)
@@ -125,8 +124,8 @@ def test_what_sparsify_writes(sparsify, tmp_path):
 
 def test_ours_is_read_by_both_packages(sae_lens, sparsify, tmp_path):
     ours, x = random_(k=4), rows()
-    dictionaries.save_saelens(ours, tmp_path / "a")
-    dictionaries.save_sparsify(ours, tmp_path / "b")
+    material.save_saelens(ours, tmp_path / "a")
+    material.save_sparsify(ours, tmp_path / "b")
     theirs = sae_lens.SAE.load_from_disk(tmp_path / "a")
     z = theirs.encode(x)
     torch.testing.assert_close(z.to_dense() if z.is_sparse else z, ours.encode(x), rtol=0, atol=1e-5)
@@ -136,7 +135,7 @@ def test_ours_is_read_by_both_packages(sae_lens, sparsify, tmp_path):
     for folder in ("a", "b"):
         torch.testing.assert_close(load(tmp_path / folder).encode(x), ours.encode(x), rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="for TopK dictionaries"):
-        dictionaries.save_sparsify(random_(), tmp_path / "c")
+        material.save_sparsify(random_(), tmp_path / "c")
 
 
 @pytest.mark.parametrize("changes", [{}, {"activation": "topk", "k": 3, "loss": "mse"}])
@@ -144,14 +143,14 @@ def test_a_fitted_autoencoder_as_a_dictionary(tmp_path, changes):
     x = planted(300, 6, 10, 2, 0) * 7
     fitted = sae.fit(x, sae.PROTOCOL.but(steps=30, tied=False, decoder_bias=True, **changes))
     fitted.save(tmp_path / "mlp.0.safetensors")
-    read = load(dictionaries.locate(f"{tmp_path}/{{site}}.safetensors", "mlp.0"), n_neurons=6)
+    read = load(tmp_path / "mlp.0.safetensors")
     torch.testing.assert_close(read.encode(x), fitted.encode(x), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(read.decode(read.encode(x)), fitted.decode(fitted.encode(x)), rtol=1e-4, atol=1e-4)
     assert fitted.scale != 1
 
 
 def test_half_precision_is_read_as_float32(tmp_path):
-    dictionaries.save_saelens(random_(), tmp_path)
+    material.save_saelens(random_(), tmp_path)
     weights = {name: values.bfloat16() for name, values in load_file(tmp_path / "sae_weights.safetensors").items()}
     save_file(weights, tmp_path / "sae_weights.safetensors")
     read = load(tmp_path)
@@ -175,7 +174,7 @@ def test_half_precision_is_read_as_float32(tmp_path):
     ],
 )
 def test_what_saelens_offers_and_is_not_done_here_is_named(tmp_path, changes, message):
-    dictionaries.save_saelens(random_(), tmp_path)
+    material.save_saelens(random_(), tmp_path)
     edit(tmp_path, **changes)
     with pytest.raises(ValueError, match=message):
         load(tmp_path)
@@ -194,7 +193,7 @@ def test_what_saelens_offers_and_is_not_done_here_is_named(tmp_path, changes, me
     ],
 )
 def test_what_sparsify_offers_and_is_not_done_here_is_named(tmp_path, changes, message):
-    dictionaries.save_sparsify(random_(k=4), tmp_path)
+    material.save_sparsify(random_(k=4), tmp_path)
     edit(tmp_path, **changes)
     with pytest.raises(ValueError, match=message):
         load(tmp_path)
@@ -212,17 +211,14 @@ def test_what_sparsify_offers_and_is_not_done_here_is_named(tmp_path, changes, m
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
-    dictionaries.save_saelens(random_(), tmp_path)
+    material.save_saelens(random_(), tmp_path)
     file = tmp_path / "sae_weights.safetensors"
     save_file(change(load_file(file)), file)
     with pytest.raises(ValueError, match=message):
         load(tmp_path)
 
 
-def test_a_dictionary_of_the_wrong_width(tmp_path):
-    dictionaries.save_saelens(random_(), tmp_path)
-    with pytest.raises(ValueError, match=r"reads 8 neurons, but the site mlp.1 has 512: name the dictionaries of this"):
-        load(tmp_path, n_neurons=512, site="mlp.1")
+def test_activations_of_the_wrong_width():
     with pytest.raises(ValueError, match=r"reads 8 neurons, got activations \(3, 9\)"):
         random_().encode(torch.ones(3, 9))
 
@@ -235,47 +231,59 @@ def test_a_folder_without_safetensors_is_named(tmp_path):
     torch.save({"W": torch.eye(2)}, tmp_path / "ae.pt")
     with pytest.raises(FileNotFoundError, match=r"ae.pt, a pickle, which is not read .* convert it"):
         load(tmp_path)
-    dictionaries.save_saelens(random_(), tmp_path)
+    material.save_saelens(random_(), tmp_path)
     os.remove(tmp_path / "cfg.json")
     with pytest.raises(FileNotFoundError, match=r"no cfg.json"):
         load(tmp_path)
 
 
 def test_a_cut_file_is_named(tmp_path):
-    dictionaries.save_saelens(random_(), tmp_path)
+    material.save_saelens(random_(), tmp_path)
     file = tmp_path / "sae_weights.safetensors"
     file.write_bytes(file.read_bytes()[:900])
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         load(tmp_path)
 
 
-def test_places_of_the_published_dictionaries(tmp_path, monkeypatch):
-    asked = []
-    for layer in range(6):
-        for folder in ("e-res-sm", f"{layer}-att-sm", f"{layer}-mlp-sm", f"{layer}-res-sm", f"layers.{layer}.mlp"):
-            (tmp_path / folder).mkdir(exist_ok=True)
-    monkeypatch.setattr(dictionaries, "fetch", lambda name, patterns: asked.append((name, patterns)) or tmp_path)
-    sites = ["embed", *(f"{kind}.{layer}" for layer in range(6) for kind in ("attention", "mlp", "residual"))]
-    found = [dictionaries.locate("marks", site) for site in sites]
-    assert len(set(found)) == 19
-    assert [path.name for path in found[:4]] == ["e-res-sm", "0-att-sm", "0-mlp-sm", "0-res-sm"]
-    assert asked[1] == ("ctigges/pythia-70m-deduped__att-sm_processed", ["0-att-sm/*.json", "0-att-sm/*.safetensors"])
-    with pytest.raises(FileNotFoundError, match=r"eleuther has no dictionary for mlp.9: .* holds no layers.9.mlp"):
-        dictionaries.locate("eleuther", "mlp.9")
-    assert dictionaries.locate("eleuther", "embed") is None
-    assert dictionaries.locate("eleuther", "mlp.5") == tmp_path / "layers.5.mlp"
-    assert dictionaries.locate("eleuther", "residual.2", root="here").as_posix() == "here/layers.2"
-    with pytest.raises(ValueError, match=r"must be one of marks, eleuther, or a path with \{site\}"):
-        dictionaries.locate("gemma", "mlp.0")
+def test_one_face_for_the_packages(sae_lens, sparsify):
+    """Dense codes, decoder and dictionary of both; sparsify decodes top codes only, and is summed by them."""
+    x = rows()
+    standard = sae_lens.StandardSAE(sae_lens.StandardSAEConfig(d_in=8, d_sae=48))
+    topk = sae_lens.TopKSAE(sae_lens.TopKSAEConfig(d_in=8, d_sae=48, k=5))
+    for theirs in (standard, topk):
+        face, z = adapt(theirs), theirs.encode(x)
+        assert torch.equal(face.encode(x), z.to_dense() if z.is_sparse else z)
+        torch.testing.assert_close(face.decode(face.encode(x)), theirs(x))
+        assert torch.equal(face.dictionary, theirs.W_dec)
+    sparse = sparsify.SparseCoder(8, sparsify.SparseCoderConfig(num_latents=48, k=4))
+    face = adapt(sparse)
+    with torch.no_grad():
+        top = face.codes(x)
+    assert isinstance(top, Top)
+    assert top.values.shape == (40, 4)
+    z = face.encode(x)
+    assert z.shape == (40, 48)
+    assert torch.equal(z.gather(1, top.places), top.values)
+    assert torch.equal((z != 0).sum(1), (top.values != 0).sum(1))
+    assert (face.decode, face.name) == (None, "SparseCoder")
 
 
-def test_without_a_network_the_remedy_is_named(monkeypatch):
-    from huggingface_hub import constants
+def test_one_face_for_our_own_and_for_less():
+    class Plain:
+        name = "plain"
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        FileNotFoundError, match=r"not in the local cache .*hf download .* --local-dir FOLDER.*marks@FOLDER"
-    ):
-        dictionaries.locate("marks", "mlp.0")
-    with pytest.raises(FileNotFoundError, match="no name on the hub"):
-        dictionaries.fetch("/no/such/folder/at all")
+        def encode(self, x):
+            return x.relu()
+
+    face = adapt(Plain())
+    assert isinstance(face, Adapted)
+    assert adapt(face) is face
+    assert adapt(one := random_()) is one
+    assert (face.name, face.decode, face.dictionary) == ("plain", None, None)
+    assert torch.equal(face.encode(rows()), rows().relu())
+    fitted = sae.SparseAutoencoder(sae.PUBLISHED, torch.eye(8), torch.zeros(8))
+    assert adapt(fitted).dictionary is not None
+    assert torch.equal(adapt(fitted).decode(rows()), rows())
+    for wrong in ("codes", 3):
+        with pytest.raises(TypeError, match=rf"mlp.0 must have an encode method, got {type(wrong).__name__}"):
+            adapt(wrong, "mlp.0")

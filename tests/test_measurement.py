@@ -1,4 +1,4 @@
-"""`measure`: columns by hand, foreign dictionaries, held-out rows, dead codes named."""
+"""`measure`: columns by hand, foreign dictionaries, held-out rows, dead codes named; sums of a stream beside dense ones."""
 
 from types import SimpleNamespace
 
@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 import superpos
-from superpos import PROTOCOL, PUBLISHED
-from superpos.measurement import measure_rows, quality
+from superpos import PROTOCOL, PUBLISHED, dictionaries, measurement, metrics
+from superpos.dictionaries import Dictionary
+from superpos.measurement import Usage, measure_rows, most_active, reading, unexplained
 
 QUICK = PROTOCOL.but(steps=30)
 IDENTITY = nn.Sequential(nn.Identity())
@@ -54,7 +55,7 @@ def test_unexplained_variance_by_hand():
             return x.mean(0).expand_as(z)
 
     x = torch.randn(30, 4) + 3
-    assert quality(Mean(), x)["fvu"] == pytest.approx(1)
+    assert unexplained(Mean(), x) == pytest.approx(1)
 
 
 def test_a_sparse_answer_is_spread_to_all_codes():
@@ -87,8 +88,8 @@ def test_columns_and_rows():
 def test_quality_is_read_on_held_out_rows():
     """Forty random rows in twenty dimensions can be learned by heart: only fresh rows tell."""
     x = torch.randn(40, 20, generator=torch.Generator().manual_seed(0)).abs()
-    config = PROTOCOL.but(n_codes=200, l1=0.01, steps=3000)
-    seen, fresh = (superpos.measure(IDENTITY, x, "0", sae=config, held_out=h).fvu[0] for h in (0, 0.25))
+    settings = PROTOCOL.but(n_codes=200, l1=0.01, steps=3000)
+    seen, fresh = (superpos.measure(IDENTITY, x, "0", sae=settings, held_out=h).fvu[0] for h in (0, 0.25))
     assert fresh > 3 * seen
 
 
@@ -127,3 +128,130 @@ def test_what_cannot_encode_is_refused():
         superpos.measure(IDENTITY, torch.ones(9, 3), "0", sae={"1": QUICK})
     with pytest.raises(ValueError, match="seeds is empty"):
         superpos.measure(IDENTITY, torch.ones(9, 3), "0", seeds=())
+
+
+def random_(n_codes=48, n_neurons=8, k=None):
+    g = torch.Generator().manual_seed(0)
+    W, V = (torch.randn(n_codes, n_neurons, generator=g) for _ in range(2))
+    b, c = torch.randn(n_codes, generator=g) * 0.3, torch.randn(n_neurons, generator=g)
+    return Dictionary(W, b, V, c, subtracted=c, k=k)
+
+
+def rows(n=40, n_neurons=8):
+    return torch.randn(n, n_neurons, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    for name, value in {"ROWS": 16, "CODES": 20, "HELD": 8 * 48}.items():
+        monkeypatch.setattr(measurement, name, value)
+
+
+def summed(dictionary, x, cut=23, **options):
+    sums = Usage(dictionary, **options)
+    for part in x.split(cut):
+        sums.add(part)
+    return sums
+
+
+@pytest.mark.parametrize("k", [None, 5])
+def test_sums_of_tiles_are_those_of_all_codes(small_tiles, k):
+    dictionary, x = random_(k=k), rows(101)
+    sums, z = summed(dictionary, x), dictionary.encode(x)
+    torch.testing.assert_close(sums.totals, z.double().sum(0), rtol=1e-5, atol=1e-5)
+    assert torch.equal(sums.active.long(), (z > 0).sum(0))
+    assert sums.n_rows == 101
+
+
+def test_the_reading_of_a_stream_is_that_of_all_codes(small_tiles):
+    dictionary, x = random_(), rows(101)
+    seen, z = reading(dictionary, x), dictionary.encode(x)
+    p = metrics.code_shares(z)
+    assert seen["effective_features"] == pytest.approx(metrics.effective_features(p), rel=1e-5)
+    assert seen["psi"] == pytest.approx(seen["effective_features"] / 8)
+    assert seen["hill_0"] == (p > 0).sum()
+    assert seen["hill_2"] == pytest.approx(1 / (p**2).sum(), rel=1e-4)
+    assert (seen["l0"], seen["dead"]) == ((z > 0).sum() / 101, (p == 0).mean())
+    error, spread = (dictionary.decode(z) - x).square().sum(), (x - x.mean(0)).square().sum()
+    assert seen["fvu"] == pytest.approx(float(error / spread), rel=1e-4)
+    assert [name for name in summed(dictionary, x).reading(8) if name not in seen] == []
+
+
+def test_even_and_single_codes():
+    for bias, features in ((torch.tensor([0.0, 0, 3, 0]), 1), (torch.ones(4), 4)):
+        flat = Dictionary(torch.zeros(4, 2), bias, torch.zeros(4, 2), torch.zeros(2))
+        assert summed(flat, torch.randn(50, 2)).reading(2)["effective_features"] == pytest.approx(features)
+
+
+def test_bfloat16_products_read_nearly_the_same():
+    dictionary, x = random_(512, 32), rows(400, 32)
+    exact, half = (summed(dictionary, x, products=p).reading(32) for p in ("float32", "bfloat16"))
+    assert half["effective_features"] == pytest.approx(exact["effective_features"], rel=0.01)
+    assert half["effective_features"] != exact["effective_features"]
+
+
+@pytest.mark.parametrize(("D", "k"), [(64, 1), (64, 4), (64, 5), (50, 3), (2048, 32)])
+def test_the_most_active_are_those_of_topk(D, k):
+    z = torch.randn(30, D, generator=torch.Generator().manual_seed(D + k))
+    values, places = most_active(z, k)
+    assert torch.equal(values.sort().values, z.topk(k).values.sort().values)
+    assert torch.equal(z.gather(1, places), values)
+
+
+def test_any_object_with_encode():
+    class Signed:
+        def encode(self, x):
+            return torch.cat([x, -x, 0 * x], 1)
+
+    x = rows(300)
+    sums = summed(Signed(), x)
+    torch.testing.assert_close(sums.totals[:8], x.abs().double().sum(0))
+    assert sums.active.tolist() == [300] * 16 + [0] * 8
+    with pytest.raises(TypeError, match="must have an encode method, got int"):
+        Usage(3)
+
+    class Words:
+        def encode(self, x):
+            return "codes"
+
+    with pytest.raises(TypeError, match="must give codes"):
+        Usage(Words()).add(x)
+
+
+def test_sparse_answers_are_read(monkeypatch):
+    monkeypatch.setenv("SPARSIFY_DISABLE_TRITON", "1")  # it would look for a GPU
+    sparsify = pytest.importorskip("sparsify")
+    coder = sparsify.SparseCoder(8, sparsify.SparseCoderConfig(num_latents=48, k=4))
+    x = rows(60)
+    with torch.no_grad():
+        top = coder.encode(x)
+    sums = summed(coder, x)
+    assert sums.totals.sum().item() == pytest.approx(top.top_acts.sum().item(), rel=1e-5)
+    assert len(sums.totals) == 48
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_what_reconstructions_leave_unexplained(monkeypatch, share):
+    """Whether all codes are decoded or the active ones alone."""
+    monkeypatch.setattr(dictionaries, "SPARSE", share)
+    dictionary, x = random_(k=5), rows(300)
+    back = dictionary.encode(x) @ dictionary.dictionary + dictionary.bias
+    expected = (back - x).square().sum() / (x - x.mean(0)).square().sum()
+    assert unexplained(dictionary, x) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_silence_and_infinity():
+    silent = Dictionary(torch.zeros(4, 2), -torch.ones(4), torch.zeros(4, 2), torch.zeros(2))
+    seen = summed(silent, torch.randn(9, 2)).reading(2)
+    assert np.isnan(seen["effective_features"])
+    assert seen["dead"] == 1
+    bad = summed(random_(), rows() * float("inf"))
+    with pytest.raises(ValueError, match="sums of codes are not finite"):
+        bad.reading(8)
+
+
+def test_errors_name_what_is_wrong():
+    with pytest.raises(ValueError, match="products must be one of float32, bfloat16, got 'int8'"):
+        Usage(random_(), products="int8")
+    with pytest.raises(ValueError, match=r"reads 8 neurons, got activations \(5, 7\)"):
+        Usage(random_()).add(torch.ones(5, 7))

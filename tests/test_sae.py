@@ -1,11 +1,15 @@
 """The SAE against hand-set weights, its own stack, and data whose features are known (its steps: test_descent)."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from superpos import metrics
-from superpos.sae import PROTOCOL, PUBLISHED, PUBLISHED_FAST, Config, SparseAutoencoder, fit, fit_stack
-from superpos.systems.planted import planted
+from superpos.findings.planted.task import planted
+from superpos.sae import PROTOCOL, PUBLISHED, PUBLISHED_FAST, Settings, SparseAutoencoder, fit, fit_stack
+from superpos.settings import flat
 
 
 def data(n=400, n_neurons=6, seed=0):
@@ -26,13 +30,13 @@ def test_scale_is_divided_out_and_put_back():
 
 
 def test_topk_keeps_the_k_largest():
-    config = Config(activation="topk", k=1, loss="mse")
-    net = SparseAutoencoder(config, torch.eye(3), torch.zeros(3))
+    settings = Settings(activation="topk", k=1, loss="mse")
+    net = SparseAutoencoder(settings, torch.eye(3), torch.zeros(3))
     assert net.encode(torch.tensor([[1.0, 3, 2], [-1, -2, -3]])).tolist() == [[0, 3, 0], [0, 0, 0]]
 
 
 def test_units_of_lambda_convert():
-    mean, total = Config(loss="l1_mean", l1=0.8), Config(loss="l1_sum", l1=0.1)
+    mean, total = Settings(loss="l1_mean", l1=0.8), Settings(loss="l1_sum", l1=0.1)
     assert mean.l1_per_row(5, 40) == pytest.approx(total.l1_per_row(5, 40))
 
 
@@ -42,13 +46,13 @@ def test_unit_norm_holds_after_every_fit():
         torch.testing.assert_close(net.dictionary.norm(dim=1), torch.ones(24))
 
 
-@pytest.mark.parametrize("config", [PUBLISHED.but(epochs=40, patience=2), PROTOCOL.but(steps=60)])
-def test_a_fit_does_not_depend_on_its_neighbours(config):
+@pytest.mark.parametrize("settings", [PUBLISHED.but(epochs=40, patience=2), PROTOCOL.but(steps=60)])
+def test_a_fit_does_not_depend_on_its_neighbours(settings):
     """Also when they stop at different epochs and the stack is made smaller on the way."""
     x = torch.stack([data(seed=s) for s in range(5)])
-    together = fit_stack(x, config, seeds=range(5))
+    together = fit_stack(x, settings, seeds=range(5))
     for seed in range(5):
-        alone = fit(x[seed], config, seed=seed)
+        alone = fit(x[seed], settings, seed=seed)
         assert alone.stopped == together[seed].stopped
         assert len(alone.history) == len(together[seed].history)
         torch.testing.assert_close(together[seed].encoder, alone.encoder, rtol=1e-3, atol=1e-4)
@@ -66,8 +70,8 @@ def test_the_fast_recipe_finds_the_loss_and_the_features_of_the_published_one():
 
 def test_the_precision_of_a_fit_is_written_down():
     net = fit(data(), PUBLISHED_FAST.but(epochs=1))
-    assert net.config.products == "float32", "too small for bfloat16 to pay"
-    assert fit(data(), PUBLISHED.but(epochs=1, products="bfloat16")).config.products == "bfloat16"
+    assert net.settings.products == "float32", "too small for bfloat16 to pay"
+    assert fit(data(), PUBLISHED.but(epochs=1, products="bfloat16")).settings.products == "bfloat16"
 
 
 def test_seeds_decide_and_the_global_state_is_left_alone():
@@ -114,40 +118,45 @@ def test_saved_and_loaded(tmp_path):
     net = fit(data(), PROTOCOL.but(steps=20, tied=False, decoder_bias=True))
     net.save(tmp_path / "sae.safetensors")
     same = SparseAutoencoder.load(tmp_path / "sae.safetensors")
-    assert same.config == net.config
+    assert same.settings == net.settings
     assert same.history == net.history
     assert torch.equal(same.encode(data()), net.encode(data()))
 
 
-def test_a_foreign_file_is_refused(tmp_path):
-    from safetensors.torch import save_file
+def test_a_file_of_the_former_name_is_read(tmp_path):
+    net = fit(data(), PROTOCOL.but(steps=20))
+    about = {"config": flat(net.settings), "history": net.history, "stopped": net.stopped}
+    save_file(net.state_dict(), tmp_path / "sae.safetensors", {"superpos": json.dumps(about)})
+    assert SparseAutoencoder.load(tmp_path / "sae.safetensors").settings == net.settings
 
+
+def test_a_foreign_file_is_refused(tmp_path):
     save_file({"W": torch.eye(2)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(ValueError, match="no superpos autoencoder"):
+    with pytest.raises(ValueError, match="file of another kind: it does not say history, stopped"):
         SparseAutoencoder.load(tmp_path / "foreign.safetensors")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"l1": -1}, "l1 must be at least 0, got -1"),
-        ({"n_codes": 0}, "n_codes must be at least 1, got 0"),
-        ({"expansion": 0}, "expansion must be above 0"),
+        ({"l1": -1}, "l1 must be greater than or equal to 0, got -1"),
+        ({"n_codes": 0}, "n_codes must be greater than or equal to 1, got 0"),
+        ({"expansion": 0}, "expansion must be greater than 0"),
         ({"activation": "gelu"}, "'relu' or 'topk', got 'gelu'"),
         ({"activation": "topk"}, "k must be given"),
         ({"loss": "l1"}, "loss must be"),
-        ({"lr": 0}, "lr must be above 0"),
-        ({"epochs": 0}, "epochs must be at least 1"),
-        ({"held_out": 1.0}, "held_out"),
+        ({"lr": 0}, "lr must be greater than 0"),
+        ({"epochs": 0}, "epochs must be greater than or equal to 1"),
+        ({"held_out": 1.0}, "held_out must be less than 1, got 1.0"),
         ({"axes": "principal"}, "axes must be 'neurons' or 'mean', got 'principal'"),
         ({"products": "int8"}, "products must be"),
-        ({"tolerance": 0.0}, "tolerance must be between 0 and 1"),
+        ({"tolerance": 0.0}, "tolerance must be greater than 0"),
         ({"tolerance": 0.1, "decay": 1.0}, "decay must be below 1"),
     ],
 )
 def test_bad_configurations_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        Config(**options)
+        Settings(**options)
 
 
 def test_an_unknown_field_is_an_error():
@@ -175,14 +184,14 @@ def test_bad_rows_are_named(x, message):
 
 
 def test_divergence_is_named():
-    with pytest.raises(FloatingPointError, match=r"fit 0: the loss became (nan|inf)"):
+    with pytest.raises(FloatingPointError, match=r"fit 0: the loss in round \d+ became (nan|inf)"):
         fit(data() * 1e18, PUBLISHED.but(lr=1e12, epochs=50))
 
 
 def test_linear_init_is_that_of_two_torch_layers():
     """torch.nn.Linear draws weights and bias from U(±1/√n_in): 1/8 for 64 neurons, 1/16 for 256 codes."""
-    config = Config(tied=False, decoder_bias=True, init="linear", l1=0.0, lr=1e-9, epochs=1, patience=None)
-    fitted = fit(torch.randn(300, 64, generator=torch.Generator().manual_seed(0)), config, seed=3)
+    settings = Settings(tied=False, decoder_bias=True, init="linear", l1=0.0, lr=1e-9, epochs=1, patience=None)
+    fitted = fit(torch.randn(300, 64, generator=torch.Generator().manual_seed(0)), settings, seed=3)
     for values, bound in (
         (fitted.encoder, 1 / 8), (fitted.encoder_bias, 1 / 8), (fitted.decoder, 1 / 16), (fitted.decoder_bias, 1 / 16),
     ):  # fmt: skip
@@ -190,15 +199,15 @@ def test_linear_init_is_that_of_two_torch_layers():
         assert values.std() == pytest.approx(bound / 3**0.5, rel=0.15)
     assert (fitted.encoder - 2 * fitted.decoder).abs().max() > 0.1
     with pytest.raises(ValueError, match="init must be 'xavier' or 'unit' where tied, got 'linear'"):
-        Config(init="linear")
+        Settings(init="linear")
 
 
 def test_snapshots_are_the_fits_that_would_have_ended_there():
     x = torch.randn(600, 12, generator=torch.Generator().manual_seed(0))
-    config = Config(n_codes=24, patience=None, epochs=7, l1=0.5)
-    long = fit_stack(x, config, seeds=[1, 2], snapshots=(2, 5, 7, 99))
+    settings = Settings(n_codes=24, patience=None, epochs=7, l1=0.5)
+    long = fit_stack(x, settings, seeds=[1, 2], snapshots=(2, 5, 7, 99))
     assert [sorted(f.snapshots) for f in long] == [[2, 5, 7]] * 2
-    short = fit(x, config.but(epochs=5), seed=2)
+    short = fit(x, settings.but(epochs=5), seed=2)
     torch.testing.assert_close(long[1].snapshots[5].encoder, short.encoder, rtol=1e-4, atol=1e-6)
     assert len(long[1].snapshots[5].history) == 5
     torch.testing.assert_close(long[0].snapshots[7].encoder, long[0].encoder, rtol=0, atol=0)

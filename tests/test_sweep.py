@@ -13,6 +13,7 @@ from joblib import Parallel, delayed
 
 from superpos import networks, sweep
 from superpos.provenance import PROVENANCE
+from superpos.settings import Count, Positive, settings
 
 
 def square(x, name="a"):
@@ -279,3 +280,79 @@ def disagreeing_run(n):
 def test_a_result_that_contradicts_a_parameter_of_its_name_is_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="n is 3 as a parameter and 4 as a result"):
         sweep.run(disagreeing_run, [{"n": 3}], tmp_path / "rows.csv", n_jobs=1)
+
+
+@settings
+class Inner:
+    lr: Positive = 0.5
+    kind: str = "plain"
+
+
+@settings
+class Run:
+    n: Count
+    inner: Inner = Inner(lr=2.0)
+
+
+@settings
+class Longer:
+    """`Run` after it was given two more settings."""
+
+    n: Count
+    inner: Inner = Inner(lr=2.0)
+    power: Count = 1
+    note: str | None = None
+
+
+def powered(run):
+    power = getattr(run, "power", 1)
+    return [{"value": run.n**power * run.inner.lr, "layer": layer} for layer in ("a", "b")]
+
+
+def refused(run):
+    raise AssertionError(f"{run} was done before")
+
+
+def test_settings_are_the_columns_of_their_rows(tmp_path):
+    grid = sweep.expand(Run, n=[1, 2], kind=["plain", "other"])
+    assert grid[1] == Run(1, Inner(lr=2.0, kind="other"))
+    table = sweep.run(powered, grid, tmp_path / "rows.csv", n_jobs=2)
+    assert list(table)[:5] == ["n", "lr", "kind", "row", "value"]
+    assert table.n.tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert table.value.tolist() == [2, 2, 2, 2, 4, 4, 4, 4]
+    pd.testing.assert_frame_equal(sweep.run(refused, grid, tmp_path / "rows.csv", n_jobs=1), table)
+
+
+def test_a_file_without_a_later_setting_holds_it_at_its_default(tmp_path):
+    path = tmp_path / "rows.csv"
+    before = sweep.run(powered, sweep.expand(Run, n=[1, 2]), path, n_jobs=1)
+    text = path.read_text()
+    later = sweep.expand(Longer, n=[1, 2])
+    pd.testing.assert_frame_equal(sweep.run(refused, later, path, n_jobs=1), before)
+    assert path.read_text() == text
+    table = sweep.run(powered, sweep.expand(Longer, n=[1, 2, 3]), path, n_jobs=1)
+    assert path.read_text().startswith(text), "the header is as it was"
+    assert table.value.tolist() == [2, 2, 4, 4, 6, 6]
+    for grid in (sweep.expand(Longer, n=1, power=2), sweep.expand(Longer, n=[1, 2], note=[None, "new"])):
+        with pytest.raises(ValueError, match=r"n, lr, kind; got n, lr, kind, (power|note): a file may lack only what"):
+            sweep.run(refused, grid, path, n_jobs=1)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.warns(UserWarning, match="a run without all its rows"):
+        sweep.run(powered, sweep.expand(Longer, n=[1, 2, 3]), path, n_jobs=1)
+    assert len(sweep.read(path)) == 6
+
+
+def test_settings_pass_to_the_workers_of_a_cluster(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    grid = sweep.expand(Longer, n=range(1, 4), power=2)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        table = sweep.run(powered, grid, tmp_path / "rows.csv", cluster=cluster.scheduler_address)
+    assert table.value.tolist() == [2, 2, 8, 8, 18, 18]
+    assert table.power.tolist() == [2] * 6
+
+
+def test_settings_that_repeat_or_hold_what_no_cell_can_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"a run is there twice: \{'n': 1, 'lr': 2\.0, 'kind': 'plain'\}"):
+        sweep.run(refused, [Run(1), Run(1, Inner(lr=2))], tmp_path / "rows.csv")
+    with pytest.raises(ValueError, match="runs differ in their parameters"):
+        sweep.run(refused, [Run(1), Longer(2)], tmp_path / "rows.csv")
