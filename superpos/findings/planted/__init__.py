@@ -1,0 +1,1 @@
+"""Planted features: data whose number of features is known, to hold F against; and what to hold F of a network against."""

@@ -1,0 +1,37 @@
+"""The claims on toy models. The rule was fixed before the run: a claim agrees if the paper's interval meets ours."""
+
+from superpos.claims import Claim, MeetsPaper, correlation_of
+from superpos.findings.toy.analysis import MEASURES, by_model
+from superpos.sweep import Rows
+
+CODES = "Toy models: ψ from SAE codes follows the weights"
+
+
+def _claim(name: str, text: str, measure: str, rows: Rows, paper: float, error: float) -> Claim:
+    """A measure goes with ψ of the weights, as strongly as in the paper."""
+    reading, column = MEASURES[measure]
+    models = by_model(rows).groupby("reading").get_group(reading)
+    estimate = correlation_of(models.psi_weights, models[column], "toy model")
+    return Claim(
+        f"toy.{name}", text, "toy_truth.csv", estimate, MeetsPaper(error), paper, "toy models of superposition"
+    )
+
+
+def frobenius(rows: Rows) -> Claim:
+    """On known weights, our ψ says what the measure of Elhage et al. says."""
+    text = "Toy weights: ψ by ‖W_i‖² follows ψ_Frob (r)"
+    return _claim("r_frobenius_weights", text, "ψ_Frob of the toy weights", rows, 0.99, 0.01)
+
+
+def published(rows: Rows) -> Claim:
+    """By the reading of the paper's code, ψ from activations follows that of the weights."""
+    text = f"{CODES}, the paper's recipe (r)"
+    return _claim("r_published_recipe", text, "SAE codes, published", rows, 0.94, 0.02)
+
+
+def protocol(rows: Rows) -> Claim:
+    """By our protocol, it does too."""
+    return _claim("r_sae_weights", f"{CODES}, our protocol (r)", "SAE codes, protocol", rows, 0.94, 0.02)
+
+
+CLAIMS = (frobenius, published, protocol)
