@@ -1,0 +1,134 @@
+"""From rows to what the charts draw, the tables show and the claims judge; F is the column `effective_features`.
+
+A line of a chart is named by columns of text: `reading` (how F was read, as prose calls it; for a control its state), `l1`
+(λ) and `width` (neurons h). The independent unit is the seed, which is a network, or a network for each dropout rate.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from superpos import statistics
+
+F = "effective_features"
+CONTROLS = ("untrained", "shuffled labels", "shuffled columns")
+MAIN = ("all inputs", "released", "released, longer networks", "sum unit")
+DICTIONARY = (*MAIN, "tied", "TopK", "after the ReLU", *CONTROLS)
+KINDS = ("all inputs", "tied", "TopK", "after the ReLU")
+DROPOUT = ("released", "all inputs", "protocol", *CONTROLS)
+SPREAD = ["neurons_per_input", "inputs_per_neuron", "neurons_per_code", "codes_per_neuron"]
+PAPER = {  # of dropout, read off its figures
+    "width": ["16", "32", "64", "128"],
+    "accuracy": [0.66, 0.78, 0.85, 0.95],
+    "F at 0": [36, 52, 47, 51],
+    "F at 0.9": [16, 21, 29, 40],
+}
+
+
+def in_words(table: pd.DataFrame, order: Sequence[str] = DICTIONARY) -> pd.DataFrame:
+    """Rows with the columns that name a line as text, line by line: readings as `order` has them, numbers rising."""
+    released = table["rows"] == "released"
+    longer = released & (table.net_epochs > table.net_epochs[released].min())
+    named = table.reading.replace({"published": "all inputs", "sum": "sum unit", "topk": "TopK"})
+    named = named.mask((table.site == "post") & (table.reading == "published"), "after the ReLU")
+    named = named.mask(released, "released").mask(longer, "released, longer networks")
+    table = table.assign(reading=named.mask(table.state != "trained", table.state), dropout=table.get("dropout", 0.0))
+    by = ["reading", "width", "l1", "n_codes", "dropout", "steps"]
+    table = table.sort_values(by, key=lambda column: column.map(order.index) if column.name == "reading" else column)
+    return table.assign(l1=table.l1.map("{:g}".format), width=table.width.astype(str))
+
+
+def end(table: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
+    """The rows of SAEs at the end of their training, or after a share of it."""
+    return table[table.epochs == share * table.sae_epochs]
+
+
+def alike(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the λ and after the training length of the controls; TopK, which has no λ, is among them."""
+    controls = table[table.reading.isin(CONTROLS)]
+    return table[(table.epochs == controls.sae_epochs.max()) & table.l1.isin(["0", controls.l1.iloc[0]])]
+
+
+def moves(table: pd.DataFrame) -> pd.DataFrame:
+    """SAEs, and how much their F `moved` over the second half of training, relative to half-way. Those that died are left out."""
+    fit = ["reading", "l1", "width", "n_codes", "dropout", "seed", "sae_seed"]
+    both = end(table, 0.5).merge(end(table)[[*fit, F]], on=fit, suffixes=("_half", ""), validate="one_to_one")
+    return both.assign(moved=both[F] / both[f"{F}_half"] - 1).dropna(subset="moved")
+
+
+def settled(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Whether F had settled, by line: how much it `moved` over the second half of the training, and the `state`.
+
+    moved: mean over the SAEs of a size, at the size where that is largest; over 5%: the share of all SAEs that moved by more.
+    A line has converged if `moved` is below 5%.
+    """
+    each = moves(table).assign(moved=lambda t: t.moved.abs(), far=lambda t: t.moved > 0.05)
+    moved = each.groupby([*by, "n_codes"], sort=False).moved.mean().groupby(by, sort=False).max()
+    found = pd.DataFrame({"moved": moved, "over 5%": each.groupby(by).far.mean()}, moved.index)
+    return found.assign(state=np.where(moved < 0.05, "converged", "still falling"))
+
+
+def curve(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Geometric mean of F over networks with its t interval, at points where no more than half of the SAEs died."""
+    alive = table[table.groupby(by)[F].transform(lambda values: values.notna().mean()) >= 0.5].dropna(subset=F)
+    means = statistics.by_unit(alive, by, "seed", F, lambda rows: np.log(rows[F]).mean())
+    return means.assign(**np.exp(means[[F, "low", "high"]]))
+
+
+def slopes(table: pd.DataFrame) -> pd.DataFrame:
+    """Slope of ln F on ln D, mean over networks with its t interval, of the lines in which no SAE died."""
+    by = ["reading", "l1"]
+    whole = table[table.groupby(by)[F].transform(lambda values: values.notna().all())]
+    return statistics.by_unit(whole, by, "seed", "slope", _slope)
+
+
+def _slope(rows: pd.DataFrame) -> float:
+    """Least-squares slope through the means of ln F at each D; of two sizes the slope from end to end."""
+    log_features = np.log(rows[F]).groupby(rows.n_codes).mean()
+    return np.polyfit(np.log(log_features.index), log_features, 1)[0]
+
+
+def quality(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Variance left unexplained, active codes a row, dead codes, F held out over F fitted; and standard deviations of ln F:
+
+    sae_spread between the SAEs of a network, mean over networks; network_spread between networks.
+    """
+    table = table.dropna(subset=F).assign(held_out=lambda t: t.held_out_features / t[F], log=lambda t: np.log(t[F]))
+    networks = table.groupby([*by, "seed"]).log
+    spread = {"sae_spread": networks.std().groupby(by).mean(), "network_spread": networks.mean().groupby(by).std()}
+    return table.groupby(by, sort=False)[["fvu", "l0", "dead", "held_out"]].mean().assign(**spread)
+
+
+def ranks(table: pd.DataFrame, column: str, by: Sequence[str] = ("reading", "width")) -> pd.DataFrame:
+    """Spearman's ρ of a column with the dropout rate, mean over seeds; its t interval ends at ±1, where ρ does."""
+
+    def rho(rows: pd.DataFrame) -> float:
+        return statistics.rank_correlation(rows.dropout, rows[column])
+
+    lines = statistics.by_unit(table, list(by), "seed", "rho", rho)
+    return lines.assign(of=column.replace("_", " "), low=lines.low.clip(-1), high=lines.high.clip(upper=1))
+
+
+def falls(table: pd.DataFrame, by: Sequence[str] = ("reading", "width")) -> pd.DataFrame:
+    """F of each seed at the dropout rates 0, 0.2 and 0.9, and its relative fall from the first to the last."""
+    at = {rate: table[table.dropout == rate].set_index([*by, "seed"])[F] for rate in (0.0, 0.2, 0.9)}
+    return pd.DataFrame(at).rename(columns="F at {:g}".format).assign(fall=lambda t: 1 - t["F at 0.9"] / t["F at 0"])
+
+
+def beside_paper(table: pd.DataFrame) -> pd.DataFrame:
+    """Means of `falls` over seeds, after the paper's numbers; `by 0.2` is the part that is done at 0.2 of a fall above 5%."""
+    paper = pd.DataFrame(PAPER).assign(reading="paper", fall=lambda t: 1 - t["F at 0.9"] / t["F at 0"])
+    means = falls(table).groupby(["reading", "width"], sort=False).mean()
+    both = pd.concat([paper.set_index(["reading", "width"]).drop(columns="accuracy"), means])
+    fall = (both["F at 0"] - both["F at 0.9"]).where(both.fall > 0.05)
+    both["by 0.2"] = (both["F at 0"] - both["F at 0.2"]) / fall
+    return both[["F at 0", "F at 0.2", "F at 0.9", "fall", "by 0.2"]]
+
+
+def relative(table: pd.DataFrame) -> pd.DataFrame:
+    """Each network's quantities of SPREAD, over those of the network of its seed and width without dropout."""
+    long = table.melt(["width", "seed", "dropout"], SPREAD, "quantity")
+    without = long[long.dropout == 0].drop(columns="dropout")
+    long = long.merge(without, on=["width", "seed", "quantity"], suffixes=("", "_without"))
+    return long.assign(relative=long.value / long.value_without, quantity=long.quantity.str.replace("_", " "))

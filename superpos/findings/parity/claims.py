@@ -1,0 +1,111 @@
+"""What the paper says of dictionaries and of dropout on sparse parity, held against committed rows.
+
+The rules stand, with their history, in `notebooks/full/03_dictionary.yaml` and `notebooks/full/04_dropout.yaml`.
+"""
+
+import numpy as np
+import pandas as pd
+
+from superpos import statistics
+from superpos.claims import Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule
+from superpos.findings.parity import analysis
+from superpos.sweep import Rows
+
+END_POINTS = {"0.01": (27, 690), "0.1": (20, 60), "1": (18, 33)}  # λ: F at 32 and at 1,024 codes, read off the figure
+LOG_RANGE = float(np.log(1024 / 32))
+RATIO_ERROR = 2 * 0.05  # relative, of a ratio of two numbers that are each read off a figure to 5%
+LARGE, OUTER = (2.0, 4.0, 8.0, 16.0), (0.5, 16.0)  # codes a neuron
+KINDS = {  # of a value: how its interval was made, and its unit
+    "slope": ("Student t, 95%", "network"),
+    "rho": ("Student t, 95%, cut at ±1", "seed, a network for each rate"),
+    "fall": ("Student t, 95%", "seed, two networks"),
+}
+SCALING, DROPS = "dictionary scaling, figure of F against dictionary size", "dropout, figure of F against the rate"
+
+
+def _each(name: str, words: str, lines: pd.DataFrame, value: str, rule: Rule, where: str) -> list[Claim]:
+    """A claim for each line of a table, whose columns complete id and words; a column `paper` holds the paper's numbers."""
+    return [
+        Claim(
+            name.format(**line),
+            f"Sparse parity: {words.format(**line)}",
+            f"{name.split('.')[0]}.csv",
+            Estimate(*(line[column] for column in (value, "low", "high")), *KINDS[value], line["count"]),
+            rule,
+            line.get("paper"),
+            where,
+        )
+        for line in lines.to_dict("records")
+    ]
+
+
+def _slopes(rows: Rows, reading: str, expansions: tuple[float, ...]) -> pd.DataFrame:
+    """Slopes of a reading at the paper's λ, between some sizes, with the `state` of its SAEs and the paper's slope."""
+    table = analysis.in_words(rows["dictionary"])
+    table = table[(table.reading == reading) & table.expansion.isin(expansions) & table.l1.isin(END_POINTS)]
+    lines = analysis.slopes(analysis.end(table)).join(analysis.settled(table, ["l1"]).state, "l1")
+    return lines.assign(paper=[float(np.log(END_POINTS[l1][1] / END_POINTS[l1][0])) / LOG_RANGE for l1 in lines.l1])
+
+
+def grows(rows: Rows) -> list[Claim]:
+    """F grows with the dictionary in a straight line at the weakest λ."""
+    lines, words = _slopes(rows, "all inputs", LARGE), "F grows with D at λ = {l1} (slope of ln F, {state})"
+    rule = MeetsPaper(RATIO_ERROR / LOG_RANGE)
+    return _each("dictionary.slope_l1_{l1}", words, lines[lines.l1 == "0.01"], "slope", rule, SCALING)
+
+
+def levels_off(rows: Rows) -> list[Claim]:
+    """F levels off with the dictionary at the other λ; and, which is no claim of the paper's, at all λ in the sum unit."""
+    name, words, rule = (
+        "dictionary.slope_l1_{l1}",
+        "F levels off with D at λ = {l1} (slope of ln F, {state})",
+        NearZero(0.1),
+    )
+    lines, of_sum = (_slopes(rows, reading, LARGE).drop(columns="paper") for reading in ("all inputs", "sum unit"))
+    found = _each(name, words, lines[lines.l1 != "0.01"], "slope", rule, SCALING)
+    words = words.replace("{l1}", "{l1} in the sum unit")
+    return found + _each("dictionary.slope_l1_sum_{l1}", words, of_sum, "slope", rule, "")
+
+
+def released_growth(rows: Rows) -> list[Claim]:
+    """As released, F grows from the smallest dictionary to the largest as the paper's end points say."""
+    words = "growth of F with D at λ = {l1}, as released (slope of ln F, end to end)"
+    rule = MeetsPaper(RATIO_ERROR / LOG_RANGE)
+    return _each("dictionary.released_l1_{l1}", words, _slopes(rows, "released", OUTER), "slope", rule, SCALING)
+
+
+def _ends(rows: Rows) -> pd.DataFrame:
+    """SAEs at the end of training, with what their reading adds to the id (`prefix`) and the words (`which`) of a claim."""
+    table = analysis.in_words(rows["dropout"], analysis.DROPOUT)
+    run_on, released = table[table.reading == "all inputs"], analysis.end(table[table.reading == "released"])
+    which = "all inputs, " + run_on.width.map(analysis.settled(run_on, ["width"]).state)
+    run_on, released = run_on.assign(prefix="", which=which), released.assign(prefix="released_", which="as released")
+    return pd.concat([analysis.end(run_on), released])
+
+
+def falls_with_dropout(rows: Rows) -> list[Claim]:
+    """F falls with dropout at every width."""
+    lines = analysis.ranks(_ends(rows), analysis.F, ("prefix", "which", "width"))
+    words = "F falls with dropout at h = {width}, {which} (ρ)"
+    return _each("dropout.{prefix}rho_h{width}", words, lines, "rho", OnSide(-1), DROPS)
+
+
+def fall_at_32(rows: Rows) -> list[Claim]:
+    """With 32 neurons F falls from 52 without dropout to 21 at the rate 0.9."""
+    by, rule = ["prefix", "which", "width"], MeetsPaper(RATIO_ERROR * 21 / 52)
+    falls = analysis.falls(_ends(rows).query("width == '32'"), by).reset_index()
+    lines = statistics.summarize(falls, by, "fall").assign(paper=1 - 21 / 52)
+    words = "relative fall of F from dropout 0 to 0.9 at h = {width}, {which}"
+    return _each("dropout.{prefix}fall_h{width}", words, lines, "fall", rule, DROPS)
+
+
+def spreads(rows: Rows) -> list[Claim]:
+    """Dropout spreads a feature, here an input, over more neurons."""
+    lines = analysis.ranks(_ends(rows).query("reading == 'all inputs'"), "neurons_per_input")
+    words = "dropout spreads an input over more neurons at h = {width} (ρ)"
+    return _each("dropout.spread_h{width}", words, lines, "rho", OnSide(1), "dropout, why F falls")
+
+
+DICTIONARY = (grows, levels_off, released_growth)
+DROPOUT = (falls_with_dropout, fall_at_32, spreads)
+CLAIMS = (*DICTIONARY, *DROPOUT)
