@@ -10,10 +10,9 @@ import torch
 
 from benchmarks import material
 from benchmarks.costs import _Peak
-from superpos import dictionaries
 from superpos.dictionaries import Dictionary
-from superpos.systems import language, pretraining, survey, texts
-from superpos.usage import Usage
+from superpos.findings.language import pretraining, releases, runs, survey, task, texts
+from superpos.measurement import Usage
 
 __all__ = ["PYTHIA", "SMALL", "encode", "path", "write_model"]
 
@@ -60,10 +59,10 @@ def path(*, dictionaries, n_texts, context, products, size="pythia", threads=1):
         sites = _write_dictionaries(root / "dictionaries", model, shape, dictionaries)
         with material.threads(threads), _Peak() as peak:
             start = time.perf_counter()
-            rows = language.language_run(
-                str(model), f"{dictionaries}@{root / 'dictionaries'}", "python:read", material.NETWORK_SEED, n_texts,
-                context=context, windows="all", products=products,
-            )  # fmt: skip
+            draw = texts.Draw("python:read", n_texts, material.NETWORK_SEED, context=context, windows="all")
+            reading = survey.Reading(products=products)
+            run = runs.LanguageRun(str(model), f"{dictionaries}@{root / 'dictionaries'}", draw, reading=reading)
+            rows = runs.language_run(run)
             seconds = time.perf_counter() - start
     finally:
         shutil.rmtree(root)
@@ -95,15 +94,15 @@ def write_model(folder, shape):
 
 def _write_dictionaries(root, model, shape, source):
     """A random dictionary for every site, of a size that leaves few codes active there. → sites"""
-    loaded = language.load_model(str(model))
-    modules = survey.site_modules(loaded)
-    sample = texts.tokenize("python:fit", loaded.tokenizer, 8, context=64, windows="all")
+    loaded = task.load_model(str(model))
+    modules = task.site_modules(loaded)
+    sample = texts.tokenize(texts.Draw("python:fit", 8, 0, context=64, windows="all"), loaded.tokenizer)
     rows = survey.collect(loaded, sample, modules, 256)
     generator = torch.Generator().manual_seed(material.NETWORK_SEED)
     W = torch.nn.functional.normalize(torch.randn(shape["codes"], shape["width"], generator=generator))
     written = []
     for site, x in rows.items():
-        place = dictionaries.locate(source, site, root)
+        place = releases.locate(source, site, root)
         if place is None:
             continue
         mean = x.mean(0)
@@ -111,6 +110,6 @@ def _write_dictionaries(root, model, shape, source):
         one = Dictionary(
             W, -threshold * torch.ones(len(W)), W, mean, mean, shape["k"] if source == "eleuther" else None
         )
-        (dictionaries.save_sparsify if source == "eleuther" else dictionaries.save_saelens)(one, place)
+        (material.save_sparsify if source == "eleuther" else material.save_saelens)(one, place)
         written.append(site)
     return written

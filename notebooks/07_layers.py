@@ -41,9 +41,8 @@
 import sys
 
 if "google.colab" in sys.modules:
-    get_ipython().system("git clone -q --depth 1 https://github.com/superpos/superpos")
+    get_ipython().system("git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,language]")
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
-    get_ipython().run_line_magic("pip", "install -q -e ..[charts,language]")
 
 # %% [markdown]
 # ## Parameters
@@ -54,56 +53,23 @@ if "google.colab" in sys.modules:
 
 # %% tags=["parameters"]
 n_networks: int = 2  # networks, seeds 1, 2, …; the independent units behind every interval
-layers: int = 2  # layers of each (Pythia-70M: 6)
-width: int = 32  # neurons N of its residual stream (Pythia-70M: 512)
-vocabulary: int = 512  # tokens that it knows (Pythia: 50,304)
-context: int = 64  # tokens of a text, in training and reading (paper: 512)
-train_steps: int = 60  # steps of its training
-train_batch: int = 8  # texts a step
-n_texts: int = 300  # texts that are read
-n_fit_texts: int = 300  # other texts, to which SAEs are fitted
-fit_rows: int = 5000  # tokens of those
-sae_steps: int = 100  # steps of each SAE's training
-expansion: float = 4.0  # codes a neuron (paper: 64)
-k: int = 8  # active codes of a TopK SAE
-l1: float = 0.5  # λ of the others, in the sum unit
-n_rows: int = 500  # tokens behind TwoNN, ranks and the unexplained variance
-variations: str = "half λ"  # names below of other SAEs on the network of seed 1, separated by semicolons
-variation_sites: str = "mlp.0"  # sites that these read: names or kinds, or all
-products: str = "float32"  # of SAEs; bfloat16 is faster where the processor or GPU has it
+model: dict = {"layers": 2, "width": 32, "vocabulary": 512, "context": 64, "steps": 60, "batch": 8}  # each network: layers, neurons N of its stream, tokens that it knows and sees (Pythia-70M: 6, 512, 50,304, 2,048; read with 512), steps of training, texts a step
+reading: dict = {"n_texts": 300, "n_rows": 500, "products": "float32"}  # texts read; tokens behind TwoNN, ranks and the unexplained variance; what SAEs compute in (bfloat16 is faster where processor or GPU has it)
+fit: dict = {"n_fit_texts": 300, "fit_rows": 5000, "sae_steps": 100, "expansion": 4.0, "k": 8, "l1": 0.5}  # other texts and tokens, to which SAEs are fitted; their steps, codes a neuron (paper: 64), active codes if TopK, λ else (sum unit)
+variations: dict = {"names": ["half λ"], "sites": "mlp.0"}  # other SAEs on the network of seed 1, names of runs.VARIATIONS; sites that these read: names or kinds, or all
 pythia: str = ""  # EleutherAI/pythia-70m-deduped, or any other model of the hub or folder; empty: none
 pythia_dictionaries: str = "marks,eleuther"  # its dictionaries; marks@FOLDER: the same folders below a local one
-pythia_texts: str = "hub:monology/pile-uncopyrighted:train:text"  # what it reads, as superpos.systems.texts says
-pythia_n_texts: int = 20000  # (paper: 20,000)
-pythia_context: int = 512  # (paper: 512)
-pythia_draws: int = 3  # draws of texts (paper: 3)
+pythia_reading: dict = {"texts": "hub:monology/pile-uncopyrighted:train:text", "seed": [1, 2, 3], "n_texts": 20000, "context": 512}  # what it reads, as superpos.findings.language.texts says; draws of texts, their number and length (all as in the paper)
 saes: str = ""  # folder that keeps SAEs of our own for runs that would fit the same; empty: none
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
-verdicts: str = ""  # table of claims to write to; empty: none
 
 # %%
-import math
-import os
-from functools import partial
-from pathlib import Path
+from superpos import chapter, charts, metrics, sweep
+from superpos.findings.language import analysis, claims, runs
 
-import numpy as np
-import pandas as pd
-import torch
-
-from superpos import charts, metrics, statistics, sweep
-from superpos.dictionaries import Dictionary
-from superpos.systems import language, survey
-from superpos.usage import Usage
-from superpos.verdicts import claim, record
-
-charts.use()
-torch.set_num_threads(1)
-pd.options.display.width, pd.options.display.max_columns = 160, 12
-pd.options.display.float_format = "{:.2f}".format
-F, TWONN = "effective_features", "intrinsic_dimension"
+here = chapter.begin(results, committed, cluster)
 
 # %% [markdown]
 # ## The method
@@ -131,18 +97,18 @@ F, TWONN = "effective_features", "intrinsic_dimension"
 # Rows that come in pieces must give the same. And a Gaussian cloud of five dimensions has a TwoNN near five, in however many neurons it lies.
 
 # %%
+import torch
+
+from superpos.dictionaries import Dictionary
+from superpos.measurement import Usage
+
 neurons = Dictionary(torch.eye(8), torch.zeros(8), torch.eye(8), torch.zeros(8))
-draws = torch.Generator().manual_seed(0)
-alike, one = torch.eye(8).repeat(50, 1), torch.eye(8)[[2] * 400]
-for name, x, answer in (
-    ("alike", alike, 8.0),
-    ("one", one, 1.0),
-    ("three to one", torch.eye(8)[[0, 0, 0, 5] * 100], 4 / 3**0.75),
-):
+for name, used, answer in (("alike", range(8), 8), ("one", [2], 1), ("three to one", [0, 0, 0, 5], 4 / 3**0.75)):
     sums = Usage(neurons)
-    for part in x.split(37):
+    for part in torch.eye(8)[[*used] * 50].split(37):
         sums.add(part)
-    print(f"{name}: F {sums.reading(8)[F]:.3f}, expected {answer:.3f}")
+    print(f"{name}: F {sums.reading(8)['effective_features']:.3f}, expected {answer:.3f}")
+draws = torch.Generator().manual_seed(0)
 cloud = torch.randn(2000, 5, generator=draws) @ torch.randn(5, 32, generator=draws)
 print("TwoNN of five dimensions in 32 neurons is within 0.5 of 5:", abs(metrics.two_nn(cloud) - 5) < 0.5)
 
@@ -154,114 +120,42 @@ print("TwoNN of five dimensions in 32 neurons is within 0.5 of 5:", abs(metrics.
 
 
 # %%
-def small(seed, steps=train_steps):
-    return f"small:layers={layers},width={width},vocabulary={vocabulary},context={context},steps={steps},batch={train_batch},seed={seed}"
+from functools import partial
 
-
-def run_of(network, **changes):
-    """One run: a network, by its seed, read by SAEs that are fitted with the same seed."""
-    return {
-        "model": small(network), "dictionaries": "fit:l1", "texts": "python:read", "seed": network, "n_texts": n_texts,
-        "context": context, "windows": "all", "sites": "all", "shuffled": "none", "first_token": "keep", "products": products,
-        "n_rows": n_rows, "fit_texts": "python:fit", "n_fit_texts": n_fit_texts, "fit_rows": fit_rows, "sae_steps": sae_steps,
-        "expansion": expansion, "k": k, "l1": l1,
-    } | changes  # fmt: skip
-
-
-def grid():
-    seeds = range(1, n_networks + 1)
-    return [
-        *(run_of(seed) for seed in seeds),
-        *(run_of(seed, dictionaries="fit:topk") for seed in seeds),
-        *(run_of(seed, model=small(seed, 0)) for seed in seeds),
-        *(run_of(seed, shuffled="both") for seed in seeds),
-        *(run_of(seed, shuffled="read") for seed in seeds),
-    ]
-
-
-VARIATIONS = {
-    "half λ": {"l1": l1 / 2}, "twice λ": {"l1": 2 * l1}, "half the codes": {"expansion": expansion / 2},
-    "twice the codes": {"expansion": 2 * expansion}, "TopK, half k": {"dictionaries": "fit:topk", "k": k // 2},
-    "TopK, twice k": {"dictionaries": "fit:topk", "k": 2 * k}, "twice the steps": {"sae_steps": 2 * sae_steps},
-    "no first tokens": {"first_token": "drop"}, "other seed": {"seed": 1001}, "third seed": {"seed": 1002},
-}  # fmt: skip
-varied = [run_of(1, **VARIATIONS[name], sites=variation_sites) for name in variations.split(";")]
-run = partial(language.language_run, folder=saes or None)
-
-
-def kept(name):
-    return f"{results}/{name}.csv" if results else None
-
+run = partial(runs.language_run, folder=saes or None)
+grid = runs.grid(n_networks, model, **reading, **fit)
+own = here.run(run, grid, "layers")
+other = here.run(run, runs.varied(grid[0], **variations), "layers_variations")
+print(f"{len(own)} rows at {own.site.nunique()} sites, {len(other)} of other SAEs")
+print("\n".join(f"{words}: {held}" for words, held in analysis.checks(own).items()))
 
 # %%
-here = sweep.run(run, grid(), kept("layers"), cluster=cluster or None)
-varied_here = sweep.run(run, varied, kept("layers_variations"), cluster=cluster or None)
-of_pythia = sweep.expand(
-    model=[pythia] if pythia else [], dictionaries=pythia_dictionaries.split(","), texts=pythia_texts, seed=range(1, pythia_draws + 1),
-    n_texts=pythia_n_texts, context=pythia_context, products=products,
-)  # fmt: skip
-if of_pythia:
-    sweep.run(
-        language.language_run, of_pythia, kept("pythia"), n_jobs=1, threads=os.cpu_count(), cluster=cluster or None
-    )
+import os
 
-# %%
-trained, untrained = (here[here.model.str.contains(",steps=0,") == value] for value in (False, True))
-guessing = math.log(vocabulary)
-print(f"{len(here)} rows at {here.site.nunique()} sites, {len(varied_here)} of other SAEs")
-print("an untrained network guesses:", bool((untrained.loss / guessing - 1).abs().max() < 0.05))
-print("a trained one knows more:", bool((trained.loss[trained.shuffled == "none"] < 0.95 * guessing).all()))
-print(
-    "and less of tokens in random order:", bool((trained.loss[trained.shuffled != "none"] > trained.loss.min()).all())
-)
-same = trained[trained.site.isin(["embed", "mlp.0"]) & (trained.dictionaries == "fit:l1")]
-same = same.pivot(index=["seed", "site"], columns="shuffled", values=F)
-print(
-    "what sees the token alone reads the same in any order:",
-    bool(((same["read"] / same["none"]) - 1).abs().max() < 1e-3),
-)
-print("F lies between 1 and the number of codes:", bool(here[F].between(1, here.n_codes).all()))
+if pythia:
+    of_pythia = sweep.expand(
+        runs.LanguageRun, model=pythia, dictionaries=pythia_dictionaries.split(","), products=reading["products"], **pythia_reading
+    )  # fmt: skip
+    path = f"{results}/pythia.csv" if results else None
+    sweep.run(runs.language_run, of_pythia, path, n_jobs=1, threads=os.cpu_count(), cluster=cluster or None)
 
 # %% [markdown]
 # That is your machine at quick scale. What follows is drawn from the committed rows of the full scale.
 
 # %%
-full = sweep.read(f"{committed}/layers.csv")
-print("layers.csv:", sweep.made_by(full))
-print("one of the models:", full.model[0])
-L1, TOPK, UNTRAINED = "trained, L1", "trained, TopK", "untrained, L1"
-MOVED, REFITTED = "random order, same SAEs", "random order, SAEs fitted to it"
-READINGS = (L1, TOPK, UNTRAINED, MOVED, REFITTED)
-STREAM, MLP, ATTENTION = "residual stream", "MLP", "attention"
-LINES = {"mlp": MLP, "residual": STREAM, "embed": STREAM, "attention": ATTENTION}
-
-
-def named(table):
-    """Rows with their reading (model and order of the tokens, SAE), line (kind of site, the embedding in the stream) and depth."""
-    reading = np.select(
-        [table.model.str.contains(",steps=0,"), table.shuffled == "read", table.shuffled == "both", table.dictionaries == "fit:topk"],
-        [UNTRAINED, MOVED, REFITTED, TOPK], L1,
-    )  # fmt: skip
-    table = table.assign(reading=pd.Categorical(reading, READINGS), line=table.kind.map(LINES))
-    table["line"] = pd.Categorical(table.line, [MLP, STREAM, ATTENTION])
-    table["depth"] = (table.layer + 1) / (table.layer.max() + 1)
-    return table.sort_values(["reading", "line", "seed", "layer"]).astype({"reading": str, "line": str})
-
-
-full = named(full)
-main = full[full.reading == L1]
-N, D, n_layers = int(main.n_neurons.iloc[0]), int(main.n_codes.iloc[0]), int(main.layer.max()) + 1
-size = f"{main.seed.nunique()} networks of {n_layers} layers, N {N}, D {D}, {main.n_texts.iloc[0]:,} texts"
-print(f"{size}, {main.n_tokens.iloc[0]:,} tokens")
+(layers,) = here.rows("layers")
+rows, one = here.committed, analysis.sites(here.committed, analysis.L1).iloc[0]
+print("one of the models:", layers.model[0])
+print(
+    f"{layers.seed.nunique()} networks of {layers.layer.max() + 1} layers, N {one.n_neurons}, D {one.n_codes}, "
+    f"{one.n_texts:,} texts, {one.n_tokens:,} tokens"
+)
 
 # %% [markdown]
 # Do the models know anything? Their loss in nats a token on the texts read, mean over networks, beside that of guessing:
 
 # %%
-loss = full.drop_duplicates(["reading", "seed"]).groupby("reading", sort=False).loss.agg(["mean", "min", "max"])
-tokens = int(main.model.iloc[0].split("vocabulary=")[1].split(",")[0])
-loss.loc["guessing"] = math.log(tokens)
-loss.drop(index=[TOPK, REFITTED])  # the same models on the same tokens
+analysis.losses(rows)
 
 # %% [markdown]
 # ## From layer to layer
@@ -269,21 +163,17 @@ loss.drop(index=[TOPK, REFITTED])  # the same models on the same tokens
 # F at each site: mean over networks, and ψ beside it.
 
 # %%
-profile = main.pivot_table(index="line", columns="layer", values=F, sort=False).rename(columns={-1: "embedding"})
-shown = pd.concat({"F": profile, "ψ": profile / N})
-shown.rename_axis(["", "site"]).astype(object).fillna("")
+by_layer = analysis.by_layer(rows)
+profile = by_layer[by_layer.measure.isin(["F", "ψ"]) & (by_layer.reading == analysis.L1)]
+profile = profile.pivot_table(index=["measure", "line"], columns="layer", values="value", sort=False)
+profile.rename(columns={-1: "embedding"}).rename_axis(["", "site"]).astype(object).fillna("")
 
 # %% mystnb={"figure": {"caption": "Measures of every site against depth; the menus choose the measure, and the model, the order of its tokens and the kind of SAE. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-features"}} tags=["hide-input", "nbval-ignore-output"]
-measures = {
-    "F": F, "ψ": "psi", "codes ever active": "hill_0", "Hill number 2": "hill_2", "TwoNN dimension": TWONN,
-    "effective rank": "effective_rank", "participation ratio": "participation_ratio", "active codes a token": "l0",
-}  # fmt: skip
-long = full.rename(columns={column: name for name, column in measures.items()})
-long = long.melt(["reading", "line", "layer", "seed"], list(measures), "measure").dropna()
-by_layer = statistics.summarize(long, ["measure", "reading", "line", "layer"], "value").round(4)
+layer = charts.Axis("layer", "layer (−1: embedding)")
 charts.lines(
-    by_layer, "layer", "value", low="low", high="high", color="line", color_title="site", choose=["measure", "reading"], tooltip=("count",),
-    x_title="layer (−1: embedding)", y_title="mean over networks", title="From layer to layer",
+    by_layer, layer, charts.Axis("value", "mean over networks"), color=charts.Axis("line", "site"), choose=["measure", "reading"]
+).properties(
+    title="From layer to layer",
     description="Lines of a measure against the layer for MLPs, attention and the residual stream, with menus for measure and reading.",
 )  # fmt: skip
 
@@ -294,12 +184,11 @@ charts.lines(
 # codes carry most of the activation; near each other, all are used alike.
 
 # %% mystnb={"figure": {"caption": "Hill numbers of order 0 (codes ever active), 1 (F) and 2 of every site, trained networks; the menus choose the kind of SAE and of site. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-hill"}} tags=["hide-input", "nbval-ignore-output"]
-orders = {"hill_0": "0, ever active", F: "1, F", "hill_2": "2"}
-long = full[full.reading.isin([L1, TOPK])].melt(["reading", "line", "layer", "seed"], list(orders), "order")
-long["order"] = long.order.map(orders)
+trained = by_layer.reading.isin([analysis.L1, analysis.TOPK])
 charts.lines(
-    statistics.summarize(long, ["reading", "line", "order", "layer"], "value").round(3), "layer", "value", low="low", high="high",
-    color="order", y_scale="log", choose=["reading", "line"], tooltip=("count",), x_title="layer (−1: embedding)", y_title="Hill number",
+    by_layer[trained & by_layer.measure.isin(analysis.HILLS)], layer, charts.Axis("value", "Hill number", scale="log"),
+    color=charts.Axis("measure", "order"), choose=["reading", "line"],
+).properties(
     title="Hill numbers 0, 1 and 2",
     description="Lines of three Hill numbers against the layer on a logarithmic axis, with menus for the SAE and the kind of site.",
 )  # fmt: skip
@@ -308,9 +197,8 @@ charts.lines(
 # Their ratios, mean over sites and networks: how many codes are ever active for each effective one, and how much order 2 is below F.
 
 # %%
-ratios = full.assign(active=full.hill_0 / full[F], strong=full.hill_2 / full[F])
-ratios = ratios[ratios.reading.isin([L1, TOPK])].groupby(["reading", "line"], sort=False)[["active", "strong"]].mean()
-ratios.rename(columns={"active": "ever active / F", "strong": "order 2 / F"})
+fitted = analysis.sites(rows, analysis.L1, analysis.TOPK).groupby(["reading", "line"], sort=False)
+fitted[["ever active / F", "order 2 / F"]].mean()
 
 # %% [markdown]
 # ## How many texts are enough?
@@ -318,22 +206,11 @@ ratios.rename(columns={"active": "ever active / F", "strong": "order 2 / F"})
 # F after the first texts, relative to F after all.
 
 # %% mystnb={"figure": {"caption": "Hill numbers after so many texts, relative to those after all, trained networks; one line a layer, the menus choose. Dashed: 2% around the end. Mean of the networks.", "name": "fig-layers-convergence"}} tags=["hide-input", "nbval-ignore-output"]
-curve = survey.curves(full[full.reading.isin([L1, TOPK])])
-names = {F: "F", "hill_0": "codes ever active", "hill_2": "Hill number 2"}
-keys = ["reading", "line", "layer", "seed"]
-ends = curve.loc[curve.groupby(keys)["n_texts_read"].idxmax()].set_index(keys)[list(names)]
-relative = curve.set_index([*keys, "n_texts_read"])[list(names)] / ends
-relative = relative.rename(columns=names).reset_index().melt([*keys, "n_texts_read"], list(names.values()), "measure")
-means = (
-    relative.groupby(["measure", "reading", "line", "layer", "n_texts_read"], sort=False)["value"].mean().reset_index()
-)
-order = ["measure", "reading", "line", "layer", "n_texts_read"]
-means = means.sort_values(
-    order, key=lambda column: column.map({"F": ""}).fillna(column) if column.name == "measure" else column
-)
 charts.lines(
-    means.round(4), "n_texts_read", "value", color="layer", x_scale="log", choose=["measure", "reading", "line"], rule={"+2%": 1.02, "−2%": 0.98},
-    x_title="texts read", y_title="relative to all texts", title="Converging",
+    analysis.convergence(rows), charts.Axis("n_texts_read", "texts read", scale="log"), charts.Axis("value", "relative to all texts"),
+    color="layer", choose=["measure", "reading", "line"], rule={"+2%": 1.02, "−2%": 0.98},
+).properties(
+    title="Converging",
     description="Lines of relative Hill numbers against the number of texts on a logarithmic axis, a line a layer, with menus.",
 )  # fmt: skip
 
@@ -342,28 +219,14 @@ charts.lines(
 # texts were not):
 
 # %%
-found = full[full.reading.isin([L1, TOPK])].groupby(["reading", "line", "layer"], sort=False).enough
-
-
-def words(values):
-    never = f", never {values.isna().sum()}" if values.isna().any() else ""
-    return f"{values.median():.0f} ({values.max():.0f})" + never if values.notna().any() else "never"
-
-
-found.agg(words).unstack("layer").rename(columns={-1: "embedding"}).fillna("")
+analysis.enough_by_layer(rows)
 
 # %% [markdown]
 # The first MLP, which the paper shows: F after 1, 100 and 1,000 texts and after all, and the codes ever active, as shares of F after all. The paper's
 # shares are of its 6.3 thousand.
 
 # %%
-first = curve[(curve.reading == L1) & (curve.site == "mlp.0")]
-at = first.groupby("n_texts_read")[[F, "hill_0"]].mean()
-whole = at[F].iloc[-1]
-table = (at[F][at.index.isin([1, 100, 1000, at.index.max()])] / whole).rename("ours").to_frame()
-table["paper"] = table.index.map({1: 0.2 / 6.3, 100: 3.2 / 6.3, 1000: 5.6 / 6.3})
-table.loc["codes ever active"] = [at.hill_0.iloc[-1] / whole, 21 / 6.3]
-table.rename_axis("texts")
+analysis.first_mlp_shares(rows)
 
 # %% [markdown]
 # ## Is there a hunchback?
@@ -371,67 +234,13 @@ table.rename_axis("texts")
 # *Peak*: the position of the largest value in depth, from 0 (the embedding) to 1 (the last layer), mean over networks with its interval. *Rise*: the largest
 # value inside over the larger of the two ends, geometric mean over networks; above 1 there is a hunch.
 
-
 # %%
-def interval(values):
-    """Mean and t interval of a value a network, or (mean, NaN, NaN) of one network."""
-    values = pd.Series(values, dtype=float)
-    return statistics.mean_interval(values) if len(values) > 1 else (values.mean(), np.nan, np.nan)
-
-
-def peaks(table, line, column):
-    """Position and rise of the peak in each network. → DataFrame by seed: at, rise"""
-    rows = table[(table.line == line) & table[column].notna()]
-    each = {seed: statistics.peak(one.depth, one[column]) for seed, one in rows.groupby("seed")}
-    return pd.DataFrame(each, index=["at", "rise"]).T
-
-
-def hunch(table, line, column):
-    each = peaks(table, line, column)
-    rise = statistics.geometric_interval(each.rise) if len(each) > 1 else (each.rise.mean(), np.nan, np.nan)
-    return {
-        "peak": "{:.2f} [{:.2f}, {:.2f}]".format(*interval(each["at"])),
-        "rise": "{:.2f} [{:.2f}, {:.2f}]".format(*rise),
-    }
-
-
-depths = {
-    "F, L1": (L1, F), "F, TopK": (TOPK, F), "TwoNN dimension": (L1, TWONN), "effective rank": (L1, "effective_rank"), "F, untrained": (UNTRAINED, F),
-    "TwoNN dimension, untrained": (UNTRAINED, TWONN),
-}  # fmt: skip
-lines = [
-    {"site": line, "measure": name} | hunch(full[full.reading == reading], line, column)
-    for line in (STREAM, MLP, ATTENTION)
-    for name, (reading, column) in depths.items()
-]
-paper = pd.DataFrame(
-    {
-        "embedding": [None, 4.2, None], "0": [6.3, 4.5, 2.1], "1": [10.5, 6.9, 2.9], "2": [5.5, 5.1, 3.4], "3": [6.1, 3.8, 2.4], "4": [5.4, 5.4, 3.5],
-        "5": [3.1, 3.2, 2.7],
-    },
-    index=[MLP, STREAM, ATTENTION],
-)  # fmt: skip
-for line, values in paper.iterrows():
-    values = values.dropna().astype(float)
-    at, rise = statistics.peak([(int(i) + 1) / 6 if i != "embedding" else 0 for i in values.index], values)
-    lines.append({"site": line, "measure": "F, paper", "peak": f"{at:.2f}", "rise": f"{rise:.2f}"})
-shown = pd.DataFrame(lines)
-shown.sort_values("site", key=lambda site: site.map({STREAM: 0, MLP: 1, ATTENTION: 2}), kind="stable").set_index(
-    ["site", "measure"]
-)
+analysis.hunchback(rows)
 
 # %% mystnb={"figure": {"caption": "F, TwoNN dimension and effective rank against depth, each relative to its mean over the sites of its kind in the same network, trained networks; the menu chooses the kind of site. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-hunchback"}} tags=["hide-input", "nbval-ignore-output"]
-parts = [
-    full[full.reading == reading].assign(measure=name, value=lambda t, column=column: t[column])
-    for name, (reading, column) in depths.items()
-    if "untrained" not in name
-]
-long = pd.concat(parts).dropna(subset="value")
-long["relative"] = long["value"] / long.groupby(["measure", "line", "seed"])["value"].transform("mean")
-long = long.sort_values("line", key=lambda line: line.map({STREAM: 0, MLP: 1, ATTENTION: 2}), kind="stable")
 charts.lines(
-    statistics.summarize(long, ["line", "measure", "layer"], "relative").round(4), "layer", "relative", low="low", high="high", color="measure",
-    choose="line", rule=1, tooltip=("count",), x_title="layer (−1: embedding)", y_title="relative to the mean of the sites",
+    analysis.relative_profiles(rows), layer, charts.Axis("relative", "relative to the mean of the sites"), color="measure", choose="line", rule=1
+).properties(
     title="A hunchback?",
     description="Lines of effective features by two SAEs, intrinsic dimension and effective rank against the layer, with a menu.",
 )  # fmt: skip
@@ -444,36 +253,15 @@ charts.lines(
 # there as often and what precedes it tells nothing; read by the SAEs of ordered texts, or by some that were fitted to random order. The embedding and the first MLP see nothing but the
 # token (attention and MLP of a layer run side by side in this class), so that by the same SAEs their F must not change.
 
-
 # %%
-def ratio_to(control, line=None):
-    """F of the trained network over F of its control, geometric mean over sites. → Series by seed"""
-    both = full[full.reading.isin([L1, control]) & ((full.line == line) if line else True)]
-    both = both.pivot(index=["seed", "site"], columns="reading", values=F)
-    return np.exp(np.log(both[L1] / both[control]).groupby("seed").mean())
-
-
-token_alone = full[full.site.isin(["embed", "mlp.0"])].pivot(index=["seed", "site"], columns="reading", values=F)
-print(
-    "largest change by random order where the token is alone:",
-    f"{(token_alone[MOVED] / token_alone[L1] - 1).abs().max():.1e}",
-)
-lines = {
-    (control, line or "all sites"): dict(
-        zip(("ratio", "low", "high"), statistics.geometric_interval(ratio_to(control, line)), strict=True)
-    )
-    for control in (UNTRAINED, MOVED, REFITTED)
-    for line in (None, MLP, STREAM, ATTENTION)
-}
-pd.DataFrame(lines).T.rename_axis(["trained, L1 over", "site"])
+print(f"largest change by random order where the token is alone: {analysis.change_by_order(analysis.sites(rows)):.1e}")
+analysis.over_controls(rows)
 
 # %% mystnb={"figure": {"caption": "F against depth in trained networks and in their controls, by L1 SAEs; the menu chooses the kind of site. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-controls"}} tags=["hide-input", "nbval-ignore-output"]
-shown = full[full.reading != TOPK].sort_values(
-    "line", key=lambda line: line.map({MLP: 0, STREAM: 1, ATTENTION: 2}), kind="stable"
-)
 charts.lines(
-    statistics.summarize(shown, ["line", "reading", "layer"], F).round(3), "layer", F, low="low", high="high", color="reading", choose="line",
-    tooltip=("count",), x_title="layer (−1: embedding)", y_title="F", title="Trained, and not",
+    by_layer[(by_layer.measure == "F") & (by_layer.reading != analysis.TOPK)], layer, charts.Axis("value", "F"), color="reading", choose="line"
+).properties(
+    title="Trained, and not",
     description="Lines of effective features against the layer for trained and untrained networks and for tokens in random order, with a menu.",
 )  # fmt: skip
 
@@ -484,30 +272,12 @@ charts.lines(
 # would have ordered the sites alike.
 
 # %%
-others = {
-    "F, TopK": (TOPK, F), "Hill number 2": (L1, "hill_2"), "TwoNN dimension": (L1, TWONN),
-    "effective rank": (L1, "effective_rank"), "participation ratio": (L1, "participation_ratio"), "unexplained variance": (L1, "fvu"),
-    "F, untrained": (UNTRAINED, F), "F, random order, same SAEs": (MOVED, F), "F, random order, refitted": (REFITTED, F),
-}  # fmt: skip
-
-
-def agreement(reading, column):
-    """ρ over sites between F of the trained network and a measure. → Series by seed"""
-    ours = main.set_index(["seed", "site"])[F].rename("a")
-    both = full[full.reading == reading].set_index(["seed", "site"])[column].rename("b").to_frame().join(ours).dropna()
-    return both.groupby("seed")[["a", "b"]].apply(lambda rows: statistics.rank_correlation(rows.a, rows.b))
-
-
-rho = {name: agreement(*which) for name, which in others.items()}
-alike = pd.DataFrame(
-    {"measure": name, **dict(zip(("rho", "low", "high"), interval(values), strict=True))}
-    for name, values in rho.items()
-)
+alike = analysis.alike(rows)
 alike.set_index("measure")
 
 # %% mystnb={"figure": {"caption": "Spearman's ρ over the sites between F of the trained networks, by L1 SAEs, and other measures. Mean of the networks and its 95% t interval.", "name": "fig-layers-alike"}} tags=["hide-input", "nbval-ignore-output"]
-charts.intervals(
-    alike, "rho", "measure", low="low", high="high", rule=0, height=320, x_title="Spearman's ρ with F over sites", title="Who orders the sites like F?",
+charts.intervals(alike, charts.Axis("rho", "Spearman's ρ with F over sites"), "measure", rule=0).properties(
+    height=320, title="Who orders the sites like F?",
     description="Dots with intervals: rank correlation over sites of nine measures with effective features.",
 )  # fmt: skip
 
@@ -518,32 +288,14 @@ charts.intervals(
 # texts, in brackets their standard deviation.
 
 # %%
-path = Path(committed) / "pythia.csv"
-tables = {"paper": paper}
-if path.exists():
-    rows = sweep.read(path)
-    print("pythia.csv:", sweep.made_by(rows))
-    rows["place"] = rows.layer.astype(str).replace("-1", "embedding")
-    rows["by"] = rows.model.str.split("/").str[-1] + ", " + rows.dictionaries.str.split("@").str[0]
-    by_draw = rows.groupby(["by", "site"])[F]
-    print("largest spread over draws, of the mean:", f"{(by_draw.std() / by_draw.mean()).max():.1%}")
-    rows["line"] = rows.kind.map(LINES)
-    tables |= {by: part.pivot_table(index="line", columns="place", values=F) / 1000 for by, part in rows.groupby("by")}
-else:
-    print("No run yet: rows of ours wait for a machine with a network, where this fills them:")
-    print('make full NAME=07_layers ARGS="-p pythia EleutherAI/pythia-70m-deduped"')
-wide = pd.concat(tables, names=["F, thousands, by", "site"]).swaplevel().reindex([MLP, STREAM, ATTENTION], level=0)
-wide.astype(object).fillna("")
+print(analysis.about_pythia(rows))
+analysis.pythia_profiles(rows)
 
 # %% [markdown]
 # F of its first MLP after so many texts, and the codes ever active there, in thousands:
 
 # %%
-first = pd.DataFrame({"paper": {1: 0.2, 100: 3.2, 1000: 5.6, 20000: 6.3, "codes ever active": 21}}).rename_axis("texts")
-for by, part in rows[rows.site == "mlp.0"].groupby("by") if path.exists() else ():
-    at = survey.curves(part).groupby("n_texts_read")[[F, "hill_0"]].mean() / 1000
-    first[by] = pd.concat([at[F], pd.Series({"codes ever active": at.hill_0.iloc[-1]})])
-first.astype(object).fillna("")
+analysis.pythia_first_mlp(rows)
 
 # %% [markdown]
 # ## Verdict
@@ -552,67 +304,13 @@ first.astype(object).fillna("")
 # directions are asked for, and its numbers stand beside.
 
 # %%
-claims, source, n = [], "layers.csv", main.seed.nunique()
-
-
-def of_networks(name, text, estimate, *, paper=None, **rule):
-    text = f"Small GPT-NeoX of our own: {text}"
-    claims.append(claim(f"layers.{name}", text, paper=paper, estimate=estimate, n=n, source=source, **rule))
-
-
-by_site = main.pivot(index="seed", columns="site", values=F)
-elsewhere = by_site.drop(columns="mlp.1").max(axis=1)
-places = by_site.idxmax(axis=1).value_counts()
-text = f"F of the second MLP over the largest of any other site (ours peaks at {', '.join(f'{site}: {count}' for site, count in places.items())})"
-of_networks(
-    "peak_site",
-    text,
-    statistics.geometric_interval(by_site["mlp.1"] / elsewhere),
-    paper=10.5 / 6.9,
-    direction=1,
-    than=1,
-)
-sums = main.pivot_table(index="seed", columns="line", values=F, aggfunc="sum")
-ratio = statistics.geometric_interval(sums[MLP] / sums[ATTENTION])
-of_networks("mlp_over_attention", "F of MLPs over F of attention", ratio, paper=36.9 / 17.0, direction=1, than=1)
-
-# %% [markdown]
-# The hunchback of the stream: where F peaks, whether F and TwoNN rise inside at all, and whether they peak together.
+here.verdicts(claims.CLAIMS)
 
 # %%
-stream, dimension = peaks(main, STREAM, F), peaks(main, STREAM, TWONN)
-of_networks(
-    "hunchback", "depth at which F of the residual stream peaks", interval(stream["at"]), paper=2 / 6, error=1 / 12
-)
-text = "largest F inside the residual stream over the larger of its ends"
-of_networks("hunchback_rise", text, statistics.geometric_interval(stream.rise), paper=6.9 / 4.2, direction=1, than=1)
-text = "largest TwoNN dimension inside the residual stream over the larger of its ends"
-of_networks("hunchback_rise_twonn", text, statistics.geometric_interval(dimension.rise), direction=1, than=1)
-text = f"depth at which TwoNN peaks in the residual stream, {dimension['at'].mean():.2f}, less that at which F does, {stream['at'].mean():.2f}"
-of_networks("hunchback_twonn", text, interval(dimension["at"] - stream["at"]), within=1 / n_layers)
-
-# %% [markdown]
-# Learning, the number of texts, and the kind of SAE.
-
-# %%
-text = "F of trained networks over F before training, all sites"
-of_networks("untrained_ratio", text, statistics.geometric_interval(ratio_to(UNTRAINED)), direction=1, than=1)
-enough = main[main.site == "mlp.0"].enough
-known = interval(enough) if enough.notna().all() else (enough.mean(), np.nan, np.nan)
-of_networks(
-    "samples_to_converge",
-    "texts that are enough for F of the first MLP",
-    known,
-    paper=20_000,
-    direction=-1,
-    than=20_000,
-)
-of_networks("kinds_agree", "ρ over sites of F by L1 and by TopK SAEs", interval(rho["F, TopK"]), direction=1)
-record(claims, verdicts or None)[["id", "paper", "ours", "low", "high", "n", "verdict"]]
-
-# %%
-print("F is largest at:", places.to_dict())
-print(f"networks in which half of the texts were not enough for the first MLP: {enough.isna().sum()} of {n}")
+main = analysis.sites(rows, analysis.L1)
+largest, enough = main.loc[main.groupby("seed")[analysis.F].idxmax()].site, main.enough[main.site == "mlp.0"]
+print("F is largest at:", largest.value_counts().to_dict())
+print(f"networks in which half of the texts were not enough for the first MLP: {enough.isna().sum()} of {len(enough)}")
 
 # %% [markdown]
 # ## Where it breaks
@@ -621,49 +319,21 @@ print(f"networks in which half of the texts were not enough for the first MLP: {
 # networks and sites, and the worst site.
 
 # %%
-full["of all codes"] = full[F] / full.n_codes
-quality = full.groupby(["reading", "line"], sort=False)
-worst = full.loc[quality.fvu.idxmax()].set_index(["reading", "line"])
-quality[["fvu", "l0", "dead", "of all codes"]].mean().join(
-    worst[["site", "fvu"]].rename(columns={"site": "worst site", "fvu": "its fvu"})
-)
+analysis.quality(rows)
 
 # %% [markdown]
 # Other SAEs on the network of seed 1: F relative to ours (geometric mean over the sites), the ratio of MLPs to attention, where MLPs and the stream peak, ρ over sites with
 # ours, and the quality.
 
 # %%
-varied = named(sweep.read(f"{committed}/layers_variations.csv"))
-base = full[(full.seed == 1) & full.reading.isin([L1, TOPK])]
-ours = base[base.reading == L1].iloc[0]
-options = ["dictionaries", "k", "l1", "expansion", "sae_steps", "first_token", "seed"]
-
-
-def difference(row):
-    """What a row's run has other than ours, in words."""
-    spoken = {"fit:topk": "TopK", "drop": "no first tokens"}
-    found = [(name, row[name]) for name in options if row[name] != ours[name]]
-    return ", ".join(spoken.get(value) or f"{name} {value:g}" for name, value in found) or "ours"
-
-
-varied = pd.concat([base, varied])
-varied["variation"] = [difference(row) for row in varied.to_dict("records")]
-own = varied[varied.variation == "ours"].set_index("site")[F]
-lines = {}
-for name, rows in varied.groupby("variation", sort=False):
-    f, sums = rows.set_index("site")[F], rows.groupby("line")[F].sum()
-    at = {line: rows[rows.line == line].set_index("site")[F].idxmax() for line in (MLP, STREAM)}
-    lines[name] = {
-        "F over ours": np.exp(np.log(f / own).mean()), "MLP / attention": sums[MLP] / sums[ATTENTION], "MLP peak": at[MLP], "stream peak": at[STREAM],
-        "ρ": statistics.rank_correlation(*f.to_frame("a").join(own.rename("b")).to_numpy().T), **rows[["fvu", "l0", "dead"]].mean(),
-    }  # fmt: skip
-pd.DataFrame(lines).T
+analysis.effects(rows)
 
 # %% mystnb={"figure": {"caption": "F against depth in the network of seed 1 under other SAEs: one change at a time; the menu chooses the kind of site.", "name": "fig-layers-variations"}} tags=["hide-input", "nbval-ignore-output"]
-shown = varied.sort_values("line", key=lambda line: line.map({MLP: 0, STREAM: 1, ATTENTION: 2}), kind="stable")
 charts.lines(
-    shown[["line", "variation", "layer", F]].round(3), "layer", F, color="variation", choose="line", y_scale="log", x_title="layer (−1: embedding)",
-    y_title="F", title="The same network, other SAEs", height=340,
+    analysis.variations(rows)[["line", "variation", "layer", analysis.F]].round(3), layer, charts.Axis(analysis.F, "F", scale="log"),
+    color="variation", choose="line",
+).properties(
+    title="The same network, other SAEs", height=340,
     description="Lines of effective features against the layer for a dozen choices of the SAE, on a logarithmic axis, with a menu.",
 )  # fmt: skip
 
@@ -672,10 +342,7 @@ charts.lines(
 # root of its mean square over sites.
 
 # %%
-seeds = varied[(varied.variation == "ours") | varied.variation.str.startswith("seed")]
-spread = {"SAE seeds": seeds, "networks": main}
-spread = {name: np.log(rows[F]).groupby(rows.site).var(ddof=1).mean() ** 0.5 for name, rows in spread.items()}
-print({name: f"{value:.1%}" for name, value in spread.items()})
+print({name: f"{value:.1%}" for name, value in analysis.spread(rows).items()})
 
 # %% [markdown]
 # - **The model is small, and so are its texts.** It has seen Python and little else; a profile over its layers is one of a model that knows syntax and

@@ -1,0 +1,83 @@
+"""The claims on layers. Their rules, written before there was any row, stand in notebooks/full/07_layers.yaml.
+
+The model is not the paper's: its directions are asked for, and the paper's numbers stand beside.
+"""
+
+import math
+
+import pandas as pd
+
+from superpos import statistics
+from superpos.claims import Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
+from superpos.findings.language import analysis
+from superpos.findings.language.analysis import ATTENTION, L1, MLP, STREAM, UNTRAINED, F
+from superpos.sweep import Rows
+
+UNIT, WHERE = "network", "Pythia-70M, layer by layer"
+
+
+def _claim(name: str, text: str, ours: Estimate, rule: Rule, paper: float | None = None, where: str = WHERE) -> Claim:
+    return Claim(f"layers.{name}", f"Small GPT-NeoX of our own: {text}", "layers.csv", ours, rule, paper, where)
+
+
+def _above_one(name: str, text: str, ratios: pd.Series, paper: float | None = None, where: str = WHERE) -> Claim:
+    """That a ratio is above 1: geometric mean of one a network."""
+    ours = Estimate(*statistics.geometric_interval(ratios), "Student t of logarithms, 95%", UNIT, len(ratios))
+    return _claim(name, text, ours, OnSide(1, than=1), paper, where)
+
+
+def peak_site(rows: Rows) -> Claim:
+    """The second MLP has more features than any other site."""
+    by_site = analysis.sites(rows, L1).pivot(index="seed", columns="site", values=F)
+    places = by_site.idxmax(axis=1).value_counts()
+    said = ", ".join(f"{site}: {count}" for site, count in places.items())
+    text = f"F of the second MLP over the largest of any other site (ours peaks at {said})"
+    return _above_one("peak_site", text, by_site["mlp.1"] / by_site.drop(columns="mlp.1").max(axis=1), 10.5 / 6.9)
+
+
+def mlp_over_attention(rows: Rows) -> Claim:
+    """MLPs have more features than attentions."""
+    sums = analysis.sites(rows, L1).pivot_table(index="seed", columns="line", values=F, aggfunc="sum")
+    return _above_one("mlp_over_attention", "F of MLPs over F of attention", sums[MLP] / sums[ATTENTION], 36.9 / 17.0)
+
+
+def hunchback(rows: Rows) -> list[Claim]:
+    """F of the stream peaks where the paper's does and rises inside, as TwoNN does, and both peak together."""
+    stream, twonn = (analysis.peaks(rows, measure, STREAM) for measure in ("F, L1", "TwoNN dimension"))
+    place, rise = (
+        "depth at which F of the residual stream peaks",
+        "inside the residual stream over the larger of its ends",
+    )
+    means = f"{twonn['at'].mean():.2f}, less that at which F does, {stream['at'].mean():.2f}"
+    together = f"depth at which TwoNN peaks in the residual stream, {means}"
+    a_layer = NearZero(1 / (analysis.sites(rows, L1).layer.max() + 1))
+    return [
+        _claim("hunchback", place, mean_of(stream["at"], UNIT), MeetsPaper(error=1 / 12), 2 / 6),
+        _above_one("hunchback_rise", f"largest F {rise}", stream.rise, 6.9 / 4.2),
+        _above_one("hunchback_rise_twonn", f"largest TwoNN dimension {rise}", twonn.rise),
+        _claim("hunchback_twonn", together, mean_of(twonn["at"] - stream["at"], UNIT), a_layer),
+    ]
+
+
+def untrained_ratio(rows: Rows) -> Claim:
+    """Training adds features."""
+    text = "F of trained networks over F before training, all sites"
+    return _above_one("untrained_ratio", text, analysis.ratio_to(rows, UNTRAINED), where="")
+
+
+def samples_to_converge(rows: Rows) -> Claim:
+    """F of the first MLP is settled before the paper's number of texts; open if it is not in one of the networks."""
+    enough = analysis.sites(rows, L1).query("site == 'mlp.0'").enough
+    unknown = Estimate(enough.mean(), math.nan, math.nan, "none: not settled in every network", UNIT, len(enough))
+    ours = mean_of(enough, UNIT) if enough.notna().all() else unknown
+    text = "texts that are enough for F of the first MLP"
+    return _claim("samples_to_converge", text, ours, OnSide(-1, than=20_000), 20_000.0)
+
+
+def kinds_agree(rows: Rows) -> Claim:
+    """Two kinds of SAE order the sites alike."""
+    text = "ρ over sites of F by L1 and by TopK SAEs"
+    return _claim("kinds_agree", text, mean_of(analysis.agreement(rows, "F, TopK"), UNIT), OnSide(1), where="")
+
+
+CLAIMS = (peak_site, mlp_over_attention, hunchback, untrained_ratio, samples_to_converge, kinds_agree)
