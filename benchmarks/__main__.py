@@ -28,12 +28,12 @@ def full_grid():
     fits += sweep.expand(set=["mlp fashion", "cnn fashion"], peer=["sae_lens", "dictionary_learning"], seed=SEEDS)
     return {
         "fit": fits,
-        "whole": sweep.expand(config=["published_fast", "protocol"], seed=SEEDS),
-        "pgd_epoch": sweep.expand(network=["mlp", "cnn"], products=["float32", "bfloat16"]),
+        "whole": sweep.expand(reading=["published_fast", "protocol"], seed=SEEDS),
+        "pgd_epoch": sweep.expand(architecture=["mlp", "cnn"], products=["float32", "bfloat16"]),
         "extract": [
-            {"network": "mlp", "n": 10_000},
-            {"network": "cnn", "n": 10_000},
-            {"network": "resnet18", "n": 1_000},
+            {"architecture": "mlp", "n": 10_000},
+            {"architecture": "cnn", "n": 10_000},
+            {"architecture": "resnet18", "n": 1_000},
         ],
         "way": sweep.expand(
             set=["mlp", "cnn"], seed=SEEDS, axes=["neurons", "mean"], lr=[1e-3, 5e-3], decay=[0.0, 0.3]
@@ -74,7 +74,9 @@ def compare(options):
 
 
 def _print(task, table):
-    keys = [name for name in ("set", "peer", "network", "axes", "lr", "decay", "products", "config") if name in table]
+    keys = [
+        name for name in ("set", "peer", "architecture", "axes", "lr", "decay", "products", "reading") if name in table
+    ]
     shown = [
         name
         for name in table
@@ -93,7 +95,11 @@ def costs_of(options):
     runs = {"full": costs.GRID, "small": costs.SMALL}[options.size]
     path = Path(options.out) / "costs.csv" if options.out else None
     table = sweep.run(costs.cost, runs, path, n_jobs=1, threads=2)
-    print(table[["n", "n_neurons", "n_codes", "n_fits", "products", "threads", "step_seconds", "memory_mib", "gflops"]])
+    print(
+        table[
+            ["n_rows", "n_neurons", "n_codes", "n_fits", "products", "threads", "step_seconds", "memory_mib", "gflops"]
+        ]
+    )
     return table
 
 

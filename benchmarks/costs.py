@@ -11,13 +11,13 @@ import torch
 
 from benchmarks import material
 from superpos import PROTOCOL, descent, sae, sweep
-from superpos.systems.planted import planted
+from superpos.findings.planted.task import planted
 
 __all__ = ["GRID", "SMALL", "cost"]
 
-ONE = {"n": 10_000, "n_neurons": 128, "expansion": 4, "n_fits": 1, "products": "float32", "threads": 1}
+ONE = {"n_rows": 10_000, "n_neurons": 128, "expansion": 4, "n_fits": 1, "products": "float32", "threads": 1}
 AXES = {
-    "n": [2_000, 10_000, 50_000, 250_000, 1_000_000],
+    "n_rows": [2_000, 10_000, 50_000, 250_000, 1_000_000],
     "n_neurons": [16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
     "expansion": [1, 2, 4, 8, 16, 32, 64],
     "n_fits": [1, 4, 16, 64],
@@ -32,7 +32,7 @@ def _around(axes, ones):
 
 
 GRID = _around(AXES, [ONE]) + sweep.expand(**(ONE | {"n_neurons": AXES["n_neurons"][2:], "products": "bfloat16"}))
-SMALL = _around({"n_neurons": [8, 16], "n_fits": [1, 3]}, [ONE | {"n": 500}])
+SMALL = _around({"n_neurons": [8, 16], "n_fits": [1, 3]}, [ONE | {"n_rows": 500}])
 
 
 def cost(**run):
@@ -45,33 +45,35 @@ def cost(**run):
         return pool.submit(_cost, **run).result()
 
 
-def _cost(*, n, n_neurons, expansion, n_fits, products, threads):
-    config = PROTOCOL.but(expansion=float(expansion), products=products, decay=0.0)
+def _cost(*, n_rows, n_neurons, expansion, n_fits, products, threads):
+    settings = PROTOCOL.but(expansion=float(expansion), products=products, decay=0.0)
     wide = n_neurons * n_neurons * expansion * n_fits
     descent.SILENT = 10**9  # no code leaves: the time is that of the whole dictionary
     descent.ROUND = 10  # two fits that differ by whole rounds give the time of a step: rounds as short as may be
-    per_round = config.but(steps=1).rounds_for(n)[1]
+    per_round = settings.but(steps=1).rounds_for(n_rows)[1]
     steps = per_round + int(min(3_000, max(10, 2e8 / wide)))
     with material.threads(threads):
-        sae.fit(planted(512, 8, 8, 4, 10**9), config.but(steps=1))
+        sae.fit(planted(512, 8, 8, 4, 10**9), settings.but(steps=1))
         with _Peak() as peak:
-            x = torch.cat([planted(min(n, 10_000), n_neurons, n_neurons, 4, 10**9)] * -(-n // 10_000))[:n]
-            start, watch = (_timed(x, config.but(steps=count), n_fits) for count in (1, steps))
-        step = (watch - start) / ((config.but(steps=steps).rounds_for(n)[0] - 1) * per_round)
+            x = torch.cat([planted(min(n_rows, 10_000), n_neurons, n_neurons, 4, 10**9)] * -(-n_rows // 10_000))[
+                :n_rows
+            ]
+            start, watch = (_timed(x, settings.but(steps=count), n_fits) for count in (1, steps))
+        step = (watch - start) / ((settings.but(steps=steps).rounds_for(n_rows)[0] - 1) * per_round)
         sgemm = material.gflops()
     return {
-        "n_codes": config.codes_for(n_neurons),
+        "n_codes": settings.codes_for(n_neurons),
         "step_seconds": step,
         "start_seconds": max(0.0, start - step * per_round),
         "memory_mib": peak.mib,
-        "gflops": 10 * config.batch_size * wide / step / 1e9,
+        "gflops": 10 * settings.batch_size * wide / step / 1e9,
         "sgemm": sgemm,
     }
 
 
-def _timed(x, config, n_fits):
+def _timed(x, settings, n_fits):
     with material.Watch() as watch:
-        sae.fit_stack(x, config, seeds=range(n_fits))
+        sae.fit_stack(x, settings, seeds=range(n_fits))
     return watch.cpu if torch.get_num_threads() == 1 else watch.wall
 
 

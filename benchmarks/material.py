@@ -2,16 +2,20 @@
 
 import contextlib
 import functools
+import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from superpos import data, metrics, networks, training
 from superpos.activations import read_activations
-from superpos.systems.planted import planted
+from superpos.dictionaries import SAELENS, SPARSIFY, Dictionary
+from superpos.findings.planted.task import planted
 
-__all__ = ["Watch", "activations", "classifier", "gflops", "judge", "threads"]
+__all__ = ["Watch", "activations", "classifier", "gflops", "judge", "save_saelens", "save_sparsify", "threads"]
 
 NETWORK_SEED = 21
 # set: (data, network, layer); the seeds of networks and data here were used for no choice of settings
@@ -32,7 +36,8 @@ def classifier(name, network, epochs=3):
     small. → (module, LabelledImages)"""
     train, test = data.load(name)
     model = networks.build(network, train.shape, len(train.classes), seed=NETWORK_SEED)
-    training.train(model, train.take(min(20_000, len(train)), NETWORK_SEED), epochs=epochs, batch_size=256)
+    shown = train.take(min(20_000, len(train)), NETWORK_SEED)
+    training.train(model, shown, training.Settings(epochs=epochs, batch_size=256))
     return model, test if len(test) >= 5_000 else train
 
 
@@ -102,3 +107,58 @@ def judge(x, weights, l1, unit):
     if unit == "mean":
         return error / x.numel() + l1 * used.sum().item() / (len(x) * len(lengths)), features
     return (error + l1 * scaled) / len(x), features
+
+
+def save_saelens(dictionary: Dictionary, folder: str | Path, hook: str | None = None) -> None:
+    """Write a dictionary in SAELens's format. ValueError for one that subtracts something else than its own bias."""
+    one = dictionary
+    weights = {"W_enc": one.encoder.T, "b_enc": one.encoder_bias, "W_dec": one.dictionary, "b_dec": one.bias}
+    about = {
+        "architecture": "standard" if one.k is None else "topk",
+        "d_in": one.n_neurons,
+        "d_sae": one.n_codes,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": _subtracts_bias(one),
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {"sae_lens_version": "6.0.0"} | ({"hook_name": hook} if hook else {}),
+    }
+    _write(Path(folder), SAELENS, weights, about | ({} if one.k is None else {"k": one.k}))
+
+
+def save_sparsify(dictionary: Dictionary, folder: str | Path) -> None:
+    """Write a TopK dictionary in sparsify's format. ValueError for one without k, or that does not subtract its bias."""
+    one = dictionary
+    if one.k is None or not _subtracts_bias(one):
+        raise ValueError("sparsify's format is for TopK dictionaries that subtract the decoder's bias")
+    weights = {
+        "encoder.weight": one.encoder,
+        "encoder.bias": one.encoder_bias,
+        "W_dec": one.dictionary,
+        "b_dec": one.bias,
+    }
+    about = {
+        "activation": "topk",
+        "expansion_factor": one.n_codes // one.n_neurons,
+        "normalize_decoder": True,
+        "num_latents": one.n_codes,
+        "k": one.k,
+        "multi_topk": False,
+        "skip_connection": False,
+        "transcode": False,
+        "d_in": one.n_neurons,
+    }
+    _write(Path(folder), SPARSIFY, weights, about)
+
+
+def _subtracts_bias(dictionary: Dictionary) -> bool:
+    if dictionary.subtracted is not None and not torch.equal(dictionary.subtracted, dictionary.bias):
+        raise ValueError("the published formats can subtract the decoder's bias before encoding, or nothing")
+    return dictionary.subtracted is not None
+
+
+def _write(folder: Path, file: str, weights: dict[str, torch.Tensor], about: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: w.clone(memory_format=torch.contiguous_format) for name, w in weights.items()}, folder / file)
+    (folder / "cfg.json").write_text(json.dumps(about))

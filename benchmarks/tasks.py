@@ -9,8 +9,9 @@ from benchmarks import material, peers
 from benchmarks.material import Watch
 from superpos import PUBLISHED, PUBLISHED_FAST, attacks, data, networks, sae, training
 from superpos.activations import read_activations
+from superpos.findings.toy import runs as toy_runs
+from superpos.findings.toy import task as toy
 from superpos.measurement import measure
-from superpos.systems import toy
 
 __all__ = ["extract", "fit", "pgd_epoch", "toys", "way", "whole"]
 
@@ -41,26 +42,26 @@ def fit(*, set, peer, seed, threads=1, n=10_000, epochs=800):
     counting ten operations for each weight and row.
     """
     tied = peer in ("paper", "plain")
-    config = PUBLISHED_FAST if tied else UNTIED
+    settings = PUBLISHED_FAST if tied else UNTIED
     unit, l1 = ("mean", 0.1) if tied else ("sum", 0.025)
     with material.threads(threads):
         x = material.activations(set, n)
         # imports, and what torch does at a first call, are no part of either side
-        sae.fit(x[:512], config.but(tolerance=None, epochs=1))
+        sae.fit(x[:512], settings.but(tolerance=None, epochs=1))
         with peers.quiet():
             peers.fit(peer, x[:512], seed=seed, epochs=1, steps=2, l1=l1)
         with Watch() as theirs, peers.quiet():
             weights, steps = peers.fit(peer, x, seed=seed, epochs=epochs, l1=l1)
         with Watch() as ours:
-            fitted = sae.fit(x, config.but(epochs=epochs), seed=seed)
+            fitted = sae.fit(x, settings.but(epochs=epochs), seed=seed)
         peer_loss, peer_features = material.judge(x, weights, l1, unit)
         our_loss, our_features = material.judge(x, _weights(fitted), l1, unit)
-        per_epoch = -(-len(x) // config.batch_size)
+        per_epoch = -(-len(x) // settings.batch_size)
         our_steps = len(fitted.history) * min(per_epoch, 100)
         same = PUBLISHED if tied else UNTIED.but(products="float32")
         with Watch() as step:
             sae.fit(x, same.but(epochs=10, patience=None, tolerance=None), seed=seed)
-        sgemm, reached = _rate(x, config, seed)
+        sgemm, reached = _rate(x, settings, seed)
     return _row(
         theirs,
         ours,
@@ -73,7 +74,7 @@ def fit(*, set, peer, seed, threads=1, n=10_000, epochs=800):
         features_ratio=our_features / peer_features,
         peer_steps=steps,
         our_steps=our_steps,
-        products=fitted.config.products,
+        products=fitted.settings.products,
         sgemm=sgemm,
         reached=reached,
         peer_version=peers.name_and_version(peer),
@@ -90,33 +91,33 @@ def _weights(fitted):
     }
 
 
-def _rate(x, config, seed):
+def _rate(x, settings, seed):
     """The machine's float32 rate, and the share of it that the first steps of a fit reach (no code has left yet)."""
     sgemm = material.gflops()
-    steps = min(2 * -(-len(x) // config.batch_size), 100)
+    steps = min(2 * -(-len(x) // settings.batch_size), 100)
     with Watch() as watch:
-        sae.fit(x, config.but(tolerance=None, steps=steps), seed=seed)
-    rounds, per_round = config.but(steps=steps).rounds_for(len(x))
-    rows = rounds * per_round * min(config.batch_size, len(x))
-    operations = 10 * rows * x.shape[1] * config.codes_for(x.shape[1])
+        sae.fit(x, settings.but(tolerance=None, steps=steps), seed=seed)
+    rounds, per_round = settings.but(steps=steps).rounds_for(len(x))
+    rows = rounds * per_round * min(settings.batch_size, len(x))
+    operations = 10 * rows * x.shape[1] * settings.codes_for(x.shape[1])
     return sgemm, operations / watch.wall / 1e9 / sgemm
 
 
 def way(*, set, seed, axes, lr, decay, epochs=100, n=10_000):
     """One way down the published loss, for a fixed number of epochs on one thread. → row with loss, F and seconds"""
-    config = PUBLISHED_FAST.but(axes=axes, lr=lr, decay=decay, tolerance=None, epochs=epochs)
+    settings = PUBLISHED_FAST.but(axes=axes, lr=lr, decay=decay, tolerance=None, epochs=epochs)
     with material.threads(1):
         x = material.activations(set, n)
         with Watch() as watch:
-            fitted = sae.fit(x, config, seed=seed)
+            fitted = sae.fit(x, settings, seed=seed)
         loss, features = material.judge(x, _weights(fitted), 0.1, "mean")
     return {"loss": loss, "effective_features": features, "cpu": watch.cpu}
 
 
-def extract(*, network, threads=1, n=10_000):
+def extract(*, architecture, threads=1, n=10_000):
     """Activations of one layer for n images. The peer runs them one by one, both through nnsight on one module."""
     with material.threads(threads):
-        model, images, layer = _network(network, n)
+        model, images, layer = _network(architecture, n)
         pairs = torch.utils.data.TensorDataset(images, torch.zeros(len(images)))
         loader = torch.utils.data.DataLoader(pairs, batch_size=256)
         read_activations(model, images[:64], layer, n_samples=64)
@@ -142,13 +143,13 @@ def _network(name, n):
     return model, images.images[:n], model.layers[0]
 
 
-def whole(*, config, threads=2, n=10_000, seed=0):
+def whole(*, reading, threads=2, n=10_000, seed=0):
     """The whole measurement of a CNN's three layers.
 
     Both fit 10,000 rows a layer. The peer's convolution rows are the first positions, and it then encodes every
     position; ours are drawn over all images, and ours also makes the SAE's quality and the baselines.
     """
-    configs = {"published_fast": PUBLISHED_FAST, "protocol": sae.PROTOCOL}
+    readings = {"published_fast": PUBLISHED_FAST, "protocol": sae.PROTOCOL}
     with material.threads(threads):
         model, images = material.classifier("mnist", "cnn")
         images = images.take(n, seed)
@@ -163,7 +164,7 @@ def whole(*, config, threads=2, n=10_000, seed=0):
                 evaluation.measure_superposition(model, loader, layer, recipe, n, logger=log) for layer in model.layers
             ]
         with Watch() as ours:
-            table = measure(model, images, model.layers, sae=configs[config], seeds=[seed], n_samples=n)
+            table = measure(model, images, model.layers, sae=readings[reading], seeds=[seed], n_samples=n)
     counts = {
         f"{side}_features_{layer}": value
         for layer, theirs_, mine in zip(model.layers, found, table.effective_features, strict=True)
@@ -172,7 +173,7 @@ def whole(*, config, threads=2, n=10_000, seed=0):
     return _row(theirs, ours, **counts)
 
 
-def pgd_epoch(*, network, products, threads=1, n=12_665, steps=40):
+def pgd_epoch(*, architecture, products, threads=1, n=12_665, steps=40):
     """One epoch of PGD adversarial training of a binary classifier of MNIST's 0 and 1, ε = .1, batches of 256.
 
     difference: largest distance between the two attacks on one batch, from the same start, in float32.
@@ -181,12 +182,12 @@ def pgd_epoch(*, network, products, threads=1, n=12_665, steps=40):
     with material.threads(threads):
         images = data.load("mnist")[0].only([0, 1])
         images = images.take(min(n, len(images)), material.NETWORK_SEED)
-        shape, width = images.shape, {"mlp": 32, "cnn": 16}[network]
+        shape, width = images.shape, {"mlp": 32, "cnn": 16}[architecture]
         torch.manual_seed(material.NETWORK_SEED)
         their_training, their_attacks = peers.paper_module("training"), peers.paper_module("attacks")
         with peers.quiet():
             model = peers.paper_module("models").create_model(
-                network, input_channels=shape[0], hidden_dim=width, image_size=shape[1], output_dim=1
+                architecture, input_channels=shape[0], hidden_dim=width, image_size=shape[1], output_dim=1
             )
         pairs = torch.utils.data.TensorDataset(images.images, images.labels.float())
         loader = torch.utils.data.DataLoader(pairs, batch_size=256, shuffle=True)
@@ -195,19 +196,26 @@ def pgd_epoch(*, network, products, threads=1, n=12_665, steps=40):
         with Watch() as theirs, peers.quiet():
             loss = torch.nn.BCEWithLogitsLoss()
             their_training.train_epoch(model, loader, optimizer, loss, 0.1, config)
-        training.train(
-            networks.build(network, shape, 1), images.take(32, 0), epochs=1, epsilon=0.1, attack={"steps": 2}
+        two = training.Settings(epochs=1, epsilon=0.1, attack=attacks.Attack(steps=2))
+        training.train(networks.build(architecture, shape, 1), images.take(32, 0), two)
+        mine = networks.build(architecture, shape, 1, width=width, seed=material.NETWORK_SEED)
+        settings = training.Settings(
+            epochs=1,
+            lr=0.01,
+            weight_decay=1e-4,
+            batch_size=256,
+            optimizer="sgd",
+            epsilon=0.1,
+            attack=attacks.Attack(steps=steps, step_size=0.01, products=products),
         )
-        mine = networks.build(network, shape, 1, width=width, seed=material.NETWORK_SEED)
-        recipe = {"epochs": 1, "lr": 0.01, "weight_decay": 1e-4, "batch_size": 256, "optimizer": "sgd"}
-        attack = {"steps": steps, "step_size": 0.01, "products": products}
         with Watch() as ours:
-            training.train(mine, images, **recipe, epsilon=0.1, attack=attack)
+            training.train(mine, images, settings)
         batch = images.take(256, 0)
         from_x = their_attacks.AttackConfig("pgd", pgd_steps=steps, pgd_alpha=0.01, pgd_random_start=False)
         their_attack = their_attacks.attack_pgd(model, batch.images, batch.labels.float(), 0.1, from_x).detach()
-        options = {"steps": steps, "random_start": False}
-        our_attack = attacks.pgd(model, batch.images, batch.labels, 0.1, **options)
+        our_attack = attacks.pgd(
+            model, batch.images, batch.labels, 0.1, attacks.Attack(steps=steps, random_start=False)
+        )
         robust = {
             name: _robust(mine, images.take(min(1_000, len(images)), 1), steps, kind)
             for name, kind in (("our_robust", products), ("float_robust", "float32"))
@@ -216,7 +224,7 @@ def pgd_epoch(*, network, products, threads=1, n=12_665, steps=40):
 
 
 def _robust(model, images, steps, products):
-    attacked = attacks.pgd(model, images.images, images.labels, 0.1, steps=steps, products=products)
+    attacked = attacks.pgd(model, images.images, images.labels, 0.1, attacks.Attack(steps=steps, products=products))
     return training.accuracy(model, data.LabelledImages(attacked, images.labels, images.classes))
 
 
@@ -231,7 +239,10 @@ def toys(*, n_models, n_peer, threads=1, toy_steps=5_000, n=10_000, seed=materia
         sparsity = toy.sparsities(n_models)[:: max(1, n_models // n_peer)][:n_peer]
         seeds = range(n_peer)
         theirs_features = []
-        toy.toy_run(config="published", spacing="log", n_models=2, seed=seed + 1, toy_steps=20, n=256)
+        family = toy_runs.Run(
+            reading="published", spacing="log", n_models=n_models, seed=seed, toy_steps=toy_steps, n_rows=n
+        )
+        toy_runs.toy_run(family.but(n_models=2, seed=seed + 1, toy_steps=20, n_rows=256))
         _plain_toy(0.5, 0, 20)
         with Watch() as theirs, peers.quiet():
             for s, k in zip(sparsity, seeds, strict=True):
@@ -240,9 +251,7 @@ def toys(*, n_models, n_peer, threads=1, toy_steps=5_000, n=10_000, seed=materia
                 weights, _ = peers.fit(peer, f @ W.T, seed=k, n_codes=8 * 5)
                 theirs_features.append(material.judge(f @ W.T, weights, 0.1, "mean")[1])
         with Watch() as ours:
-            rows = toy.toy_run(
-                config="published", spacing="log", n_models=n_models, seed=seed, toy_steps=toy_steps, n=n
-            )
+            rows = toy_runs.toy_run(family)
         ours.cpu, ours.wall = ours.cpu / n_models, ours.wall / n_models
         theirs.cpu, theirs.wall = theirs.cpu / n_peer, theirs.wall / n_peer
     mine = [rows[i]["effective_features"] for i in range(0, n_models, max(1, n_models // n_peer))][:n_peer]

@@ -26,9 +26,10 @@
 import sys
 
 if "google.colab" in sys.modules:
-    get_ipython().system("git clone -q --depth 1 https://github.com/superpos/superpos")
+    get_ipython().system(
+        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,images]"
+    )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
-    get_ipython().run_line_magic("pip", "install -q -e ..[charts,images]")
 sys.path.insert(0, "..")  # benchmarks/ lies beside the package, not in it
 
 # %% [markdown]
@@ -47,15 +48,10 @@ workers: int = 100  # workers of the cluster in the projection, each like one co
 committed: str = "../book/results"  # folder of the committed rows
 
 # %%
-import numpy as np
-import pandas as pd
+from benchmarks import analysis, tasks
+from superpos import chapter, charts, statistics, sweep
 
-from benchmarks import tasks
-from superpos import charts, statistics, sweep
-
-charts.use()
-pd.options.display.width = 160
-pd.options.display.float_format = "{:.2f}".format
+here = chapter.begin("", committed)
 
 # %% [markdown]
 # ## Where the time goes, and what was done
@@ -89,39 +85,35 @@ pd.options.display.float_format = "{:.2f}".format
 # does the same steps as they do; `PUBLISHED_FAST` goes down the same loss by the faster way.
 
 # %%
-runs = sweep.expand(set="digits", peer="plain", seed=[int(word) for word in seeds.split(",")], n=rows, epochs=epochs)
-here = sweep.run(tasks.fit, runs, n_jobs=1)
-print("ours does not end at a loss higher by more than 1%:", bool(here.our_loss.mean() < 1.01 * here.peer_loss.mean()))
+runs = sweep.expand(set="digits", peer="plain", seed=sweep.numbers(seeds), n=rows, epochs=epochs)
+small = sweep.run(tasks.fit, runs, n_jobs=1)
+print(
+    "ours does not end at a loss higher by more than 1%:", bool(small.our_loss.mean() < 1.01 * small.peer_loss.mean())
+)
 
 # %% tags=["nbval-ignore-output"]
-print("ours takes less processor time:", bool((here.cpu_ratio > 1).all()))
-losses = {"peer loss, thousandths": 1e3 * here.peer_loss, "our loss, thousandths": 1e3 * here.our_loss}
-pd.DataFrame({"seed": here.seed, **losses, "peer F": here.peer_features, "our F": here.our_features})
+print("ours takes less processor time:", bool((small.cpu_ratio > 1).all()))
+analysis.side_by_side(small)
 
 # %% [markdown]
 # Which of it is the mean's axis, which the larger step, which the decay? The committed rows hold each alone: 100 epochs on
 # the two layers of the claim, the loss at the end over that of the first line of each.
 
 # %%
-ways = sweep.read(f"{committed}/speed_way.csv")
-ways["way"] = ways["axes"] + ", step " + ways.lr.astype(str) + np.where(ways.decay > 0, ", decay", "")
-first = ways[(ways["axes"] == "neurons") & (ways.lr == 0.001) & (ways.decay == 0)].set_index(["set", "seed"]).loss
-ways = ways.join(first.rename("first"), on=["set", "seed"]).assign(relative=lambda t: t.loss / t["first"])
+ways = analysis.ways(here.committed)
 ways.pivot_table(index="way", columns="set", values="relative", sort=False)
 
 # %% mystnb={"figure": {"caption": "Loss after 100 epochs over that of the published way (neurons, step 0.001) at the same point, mean over three seeds with 95% t interval. A larger step alone ends higher on the wide layer; with the mean on an axis of its own it ends lower.", "name": "fig-cost-ways"}} tags=["hide-input", "nbval-ignore-output"]
 charts.intervals(
     statistics.summarize(ways, ["way", "set"], "relative").sort_values("way"),
-    "relative",
+    charts.Axis("relative", "loss after 100 epochs, over that of the published way"),
     "way",
-    low="low",
-    high="high",
     color="set",
     rule=1,
-    x_title="loss after 100 epochs, over that of the published way",
+).properties(
     title="Each way down, alone",
-    description="Dots with intervals: relative loss of eight ways of training on two layers.",
     height=420,
+    description="Dots with intervals: relative loss of eight ways of training on two layers.",
 )
 
 # %% [markdown]
@@ -131,61 +123,38 @@ charts.intervals(
 # `PUBLISHED_FAST` were chosen on other networks and other seeds, then left alone.
 
 # %%
-fits = sweep.read(f"{committed}/speed_fit.csv")
+fits = here.committed["speed_fit"]
 paper = fits[fits.peer == "paper"]
 print(f"machine: {', '.join(fits.device.unique())}; {fits.finished.min()[:10]} to {fits.finished.max()[:10]}")
 print(f"versions: {', '.join(fits.peer_version.unique())}; {', '.join(fits.versions.unique())}")
-mean = paper.groupby("set", sort=False)[
-    ["peer_cpu", "our_cpu", "cpu_ratio", "step_ratio", "loss_ratio", "peer_features", "our_features", "reached"]
-].mean()
-mean
+shown = ["peer_cpu", "our_cpu", "cpu_ratio", "step_ratio", "loss_ratio", "peer_features", "our_features", "reached"]
+paper.groupby("set", sort=False)[shown].mean()
 
 
 # %% [markdown]
 # `step_ratio` is what a single step gained when both sides do the same steps; the rest of `cpu_ratio` comes from
 # needing fewer. `reached` is the share of this machine's float32 matrix rate (`sgemm`, measured beside each fit)
 # that the products of our fit make; above 1 they are made in bfloat16.
-
-
+#
 # The three sets that the claim names come first; the others were run to see where it stops. `lowest` is the smallest
 # ratio of the three seeds, `bound on F` the wider of 2% and the range of the peer's $F$ over its seeds.
 
 
 # %%
-def spread(values):
-    return (values.max() - values.min()) / values.mean()
-
-
-targets = pd.Series({"mlp": 5, "cnn": 10, "planted": 4})
-groups = paper.groupby("set", sort=False)
-judged = pd.DataFrame(
-    {
-        "claimed": targets,
-        "ratio": groups.cpu_ratio.mean(),
-        "lowest": groups.cpu_ratio.min(),
-        "loss": groups.our_loss.mean() / groups.peer_loss.mean(),
-        "F": groups.our_features.mean() / groups.peer_features.mean(),
-        "bound on F": groups.peer_features.apply(spread).clip(lower=0.02),
-    }
-)
-judged["same number"] = (judged.loss <= 1.01) & ((judged.F - 1).abs() <= judged["bound on F"])
-judged["claim holds"] = np.where(judged.claimed.isna(), "", (judged["same number"] & (judged.lowest >= judged.claimed)))
-judged["claimed"] = ["" if np.isnan(value) else f"{value:.0f}" for value in judged.claimed]
+judged = analysis.judge_claim(paper)
 print("outside the bounds on loss or F:", ", ".join(judged.index[~judged["same number"]]))
-judged.loc[[*targets.index, *judged.index.difference(targets.index)]]
+judged
 
 # %% mystnb={"figure": {"caption": "Processor time of the paper's code over ours to the same loss, mean over three SAE seeds with 95% t interval; one thread each, in one process. At 1 they cost the same.", "name": "fig-cost-ratios"}} tags=["hide-input", "nbval-ignore-output"]
 charts.intervals(
     statistics.summarize(paper, ["set"], "cpu_ratio"),
-    "cpu_ratio",
+    charts.Axis("cpu_ratio", "processor time, the paper's code / ours"),
     "set",
-    low="low",
-    high="high",
     rule=1,
-    x_title="processor time, the paper's code / ours",
+).properties(
     title="How many times cheaper",
-    description="Dots with intervals: ratio of processor times for seven sets of activations.",
     height=260,
+    description="Dots with intervals: ratio of processor times for seven sets of activations.",
 )
 
 # %% [markdown]
@@ -195,16 +164,11 @@ charts.intervals(
 agreement = paper.melt(["set", "seed"], ["loss_ratio", "features_ratio"], "what", "ours / theirs")
 agreement["what"] = agreement.what.map({"loss_ratio": "loss", "features_ratio": "F"})
 charts.intervals(
-    statistics.summarize(agreement, ["set", "what"], "ours / theirs"),
-    "ours / theirs",
-    "set",
-    low="low",
-    high="high",
-    color="what",
-    rule=1,
+    statistics.summarize(agreement, ["set", "what"], "ours / theirs"), "ours / theirs", "set", color="what", rule=1
+).properties(
     title="The same loss, the same F?",
-    description="Dots with intervals: our loss and our effective features over those of the paper's code, by set.",
     height=420,
+    description="Dots with intervals: our loss and our effective features over those of the paper's code, by set.",
 )
 
 # %% [markdown]
@@ -222,16 +186,8 @@ others.groupby(["peer", "set"], sort=False)[
 # %% [markdown]
 # ## The whole measurement, reading, attacks, toys
 
-
 # %%
-def table(name, keys, *columns):
-    rows_of = sweep.read(f"{committed}/speed_{name}.csv")
-    shown = ["peer_cpu", "our_cpu", "cpu_ratio", "peer_wall", "our_wall", "wall_ratio", *columns]
-    means = rows_of.groupby(keys, sort=False)[shown].mean()
-    return means.assign(difference=means.difference.map("{:.0e}".format)) if "difference" in means else means
-
-
-table("whole", ["config"])
+analysis.beside_peer(here.committed["speed_whole"], ["reading"])
 
 # %% [markdown]
 # Three layers of a CNN on 10,000 MNIST images, two threads for both sides, 10,000 rows fitted a layer. The two do not
@@ -240,7 +196,7 @@ table("whole", ["config"])
 # baselines. Reading activations alone, one thread:
 
 # %%
-table("extract", ["network"], "difference")
+analysis.beside_peer(here.committed["speed_extract"], ["architecture"], "difference")
 
 # %% [markdown]
 # One epoch of PGD-40 adversarial training on MNIST's 0 and 1, one thread. `difference` is the largest distance
@@ -250,23 +206,21 @@ table("extract", ["network"], "difference")
 # between them are left to save.
 
 # %%
-table("pgd_epoch", ["network", "products"], "difference", "our_robust", "float_robust")
+by = ["architecture", "products"]
+analysis.beside_peer(here.committed["speed_pgd_epoch"], by, "difference", "our_robust", "float_robust")
 
 # %% [markdown]
 # Toy models with an SAE each, seconds a model: ours a hundred in a stack, theirs one by one.
 
 # %%
-table("toys", ["n_models"], "features_ratio")
+analysis.beside_peer(here.committed["speed_toys"], ["n_models"], "features_ratio")
 
 # %% [markdown]
 # ## Cost as it grows
 
 # %%
-costs = sweep.read(f"{committed}/costs.csv")
-one = {"n": 10_000, "n_neurons": 128, "expansion": 4, "n_fits": 1, "products": "float32", "threads": 1}
-
-
-names = {"n": "rows", "n_neurons": "N", "n_codes": "D", "n_fits": "fits", "memory_mib": "MiB"}
+costs = here.committed["costs"]
+names = {"n_rows": "rows", "n_neurons": "N", "n_codes": "D", "n_fits": "fits", "memory_mib": "MiB"}
 shown = costs.assign(ms=1e3 * costs.step_seconds, of_sgemm=costs.gflops / costs.sgemm).rename(columns=names)
 shown[["rows", "N", "D", "fits", "products", "threads", "ms", "MiB", "of_sgemm"]].set_index("rows")
 
@@ -275,61 +229,30 @@ shown[["rows", "N", "D", "fits", "products", "threads", "ms", "MiB", "of_sgemm"]
 # its activations included; `of_sgemm` the share of the machine's float32 matrix rate. Time should not depend on the number
 # of rows, and grow with $N^2$ at $D = 4N$, with $D$ and with the number of fits:
 
-
 # %%
-def along(axis):
-    """The rows in which only `axis` varies."""
-    same = np.logical_and.reduce([costs[name] == value for name, value in one.items() if name != axis])
-    return costs[same].sort_values(axis)
-
-
-def exponent(axis, least):
-    """Log-log slope of the step time along `axis`, from `least` on."""
-    part = along(axis)
-    part = part[part[axis] >= least]
-    return np.polyfit(np.log(part[axis]), np.log(part.step_seconds), 1)[0]
-
-
-pd.DataFrame(
-    [
-        {"along": "rows", "expected": 0.0, "exponent": exponent("n", 2_000)},
-        {"along": "neurons, D = 4N", "expected": 2.0, "exponent": exponent("n_neurons", 128)},
-        {"along": "codes", "expected": 1.0, "exponent": exponent("expansion", 2)},
-        {"along": "fits", "expected": 1.0, "exponent": exponent("n_fits", 1)},
-    ]
-).set_index("along")
+analysis.exponents(costs)
 
 # %% mystnb={"figure": {"caption": "Seconds of one training step on a batch of 128 rows against neurons, D = 4N, one thread. Below a hundred neurons the fixed price of small operations rules; beyond, the time grows with N² as the operations do.", "name": "fig-cost-neurons"}} tags=["hide-input", "nbval-ignore-output"]
-wide = costs[(costs.n == 10_000) & (costs.expansion == 4) & (costs.n_fits == 1) & (costs.threads == 1)]
+wide = analysis.along(costs, "n_neurons", "products")
 charts.lines(
     wide,
-    "n_neurons",
-    "step_seconds",
+    charts.Axis("n_neurons", "neurons N", scale="log"),
+    charts.Axis("step_seconds", "seconds a step", scale="log"),
     color="products",
-    x_scale="log",
-    y_scale="log",
-    x_title="neurons N",
-    y_title="seconds a step",
     tooltip=("memory_mib", "gflops"),
+).properties(
     title="A step against the width of the layer",
     description="Two lines, float32 and bfloat16: seconds of a training step against the number of neurons, both axes logarithmic.",
 )
 
 # %% mystnb={"figure": {"caption": "Peak memory of a fit beyond what the process held before, in MiB, along rows, neurons and codes (each alone, from 10,000 rows, 128 neurons, 512 codes). Past a gibibyte of rows the activations are read from a mapped file; none of these fits is that large.", "name": "fig-cost-memory"}} tags=["hide-input", "nbval-ignore-output"]
-memory = pd.concat(
-    along(axis).assign(along=label, factor=lambda t, axis=axis: t[axis] / one[axis])
-    for axis, label in (("n", "rows"), ("n_neurons", "neurons"), ("expansion", "codes"))
-)
 charts.lines(
-    memory[memory.memory_mib > 0],
-    "factor",
-    "memory_mib",
+    analysis.memory(costs),
+    charts.Axis("factor", "times the base case", scale="log"),
+    charts.Axis("memory_mib", "MiB", scale="log"),
     color="along",
-    x_scale="log",
-    y_scale="log",
-    x_title="times the base case",
-    y_title="MiB",
-    tooltip=("n", "n_neurons", "n_codes"),
+    tooltip=("n_rows", "n_neurons", "n_codes"),
+).properties(
     title="Memory as it grows",
     description="Lines of peak memory against the factor by which rows, neurons or codes exceed the base case.",
 )
@@ -345,21 +268,8 @@ charts.lines(
 # bfloat16 rate that the widest fit reached, and is paid once for all layers.
 
 # %%
-widest = wide[(wide.n_neurons == 4096)].set_index("products")
-fit_hours = widest.step_seconds * steps_language / 3600
-reading = 2 * 7e9 * tokens_language / (widest.gflops["bfloat16"] * 1e9) / 3600
-projection = pd.DataFrame(
-    {
-        "hours on one core": {
-            "fit of one 7B layer, float32": fit_hours["float32"],
-            "fit of one 7B layer, bfloat16": fit_hours["bfloat16"],
-            f"reading {tokens_language:,} tokens through a 7B model": reading,
-            "fits of a thousand such layers": 1000 * fit_hours["bfloat16"],
-            f"the thousand on {workers} workers": 1000 * fit_hours["bfloat16"] / workers,
-        }
-    }
-)
-projection
+widest = wide[wide.n_neurons == 4096].set_index("products")
+analysis.projection(widest, steps_language, tokens_language, workers)
 
 # %% [markdown]
 # The last line is `sweep.run(…, cluster="tcp://HOST:8786")`: fits are independent, so a Dask cluster divides the time
