@@ -5,12 +5,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.py))
 TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
 .NOTPARALLEL:
-.PHONY: help env book site chapters chapter full serve test benchmark quick-test format lint lock clean
+.PHONY: help env book site chapters chapter full verdicts serve test benchmark format lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -43,6 +42,9 @@ chapter: $(READY)  ## one chapter with parameters: make chapter NAME=02_toy_mode
 full: $(READY)  ## one chapter at full scale: make full NAME=02_toy_models (rows go to book/results, resumes)
 	@$(BIN)/python -m book.run full "$(NAME)" $(ARGS)
 
+verdicts: $(READY)  ## compute every claim from the committed rows, and write book/results/verdicts.csv
+	@$(BIN)/python -m book.run verdicts
+
 benchmark: $(READY)  ## speed beside the peers: make benchmark ARGS="--peer CHECKOUT --out FOLDER"; ARGS="--size small" for seconds
 	@$(BIN)/python -m benchmarks compare $(ARGS)
 
@@ -50,9 +52,10 @@ serve: $(READY)  ## serve the built site on http://localhost:8000
 	@test -f _build/html/index.html || { echo "there is no site yet: make book"; exit 1; }
 	@$(BIN)/python -m http.server --bind localhost --directory _build/html 8000
 
-test: $(READY)  ## all tests: rooms, notebooks (nbval), the site in a browser
+test: $(READY)  ## all tests: the house, types, notebooks (nbval), the site in a browser
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/pyrefly check --summary=none
 	@SUPERPOS_PROGRESS=off $(BIN)/python -m pytest -q
 
 format: $(READY)  ## format the code and bring notebook pairs in step

@@ -4,6 +4,7 @@
     python -m book.run chapter 02_toy_models -p n_models 20
     python -m book.run full 02_toy_models
     python -m book.run pair
+    python -m book.run verdicts
 
 A chapter is executed in a scratch copy and moved into place only when it succeeded, so that a failed run never
 spoils a good one.
@@ -24,8 +25,12 @@ from jupytext.compare import compare_notebooks
 from nbclient import NotebookClient
 from papermill.inspection import inspect_notebook
 
+from superpos import claims, findings
+from superpos.sweep import Rows
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
+RESULTS = ROOT / "book" / "results"
 BUILD = ROOT / "_build"
 
 
@@ -130,11 +135,19 @@ def run_chapter(options):
 
 
 def run_full(options):
-    """One chapter with the parameters of notebooks/full, to _build/full; its rows and verdicts go to book/results."""
+    """One chapter with the parameters of notebooks/full, to _build/full; its rows go to book/results, then all verdicts."""
     path = NOTEBOOKS / "full" / f"{source(options.name).stem}.yaml"
     if not path.exists():
         sys.exit(f"{options.name} has no full scale: {os.path.relpath(path)} is missing")
     _papermill(options.name, {**yaml.safe_load(path.read_text()), **_parsed(options.p)}, BUILD / "full")
+    run_verdicts(options)
+
+
+def run_verdicts(_):
+    """Compute the claims of all findings from the committed rows, and write book/results/verdicts.csv."""
+    found = findings.every_claim(Rows(RESULTS))
+    claims.write(found, RESULTS / "verdicts.csv")
+    print(f"written: {len(found)} claims to {os.path.relpath(RESULTS / 'verdicts.csv')}")
 
 
 def _parsed(pairs):
@@ -154,7 +167,8 @@ def run_pair(_):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m book.run")
     commands = parser.add_subparsers(required=True)
-    for command, function in (("all", run_all), ("pair", run_pair), ("chapter", run_chapter), ("full", run_full)):
+    named = {"all": run_all, "pair": run_pair, "chapter": run_chapter, "full": run_full, "verdicts": run_verdicts}
+    for command, function in named.items():
         sub = commands.add_parser(command, help=function.__doc__)
         sub.set_defaults(function=function)
         if command in ("chapter", "full"):
