@@ -85,9 +85,9 @@ here = chapter.begin(results, committed, cluster)
 # alone gives $F = 1$. $\psi > 1$ means more effective features than neurons.
 
 # %% mystnb={"figure": {"caption": "Drag the activation of six codes. Even shares give F = 6; a dominant code pulls F towards 1, although all six stay active.", "name": "fig-hill"}} tags=["hide-input", "nbval-ignore-output"]
-from superpos import explorers
+from superpos.findings.planted import explorer
 
-explorers.diversity_explorer([60, 60, 60, 20, 10, 5]).properties(
+explorer.diversity_explorer([60, 60, 60, 20, 10, 5]).properties(
     title="Shares of six codes, and what they count to",
     description="Bars with the shares of six codes under six sliders, and F, the effective number of codes, above them.",
 )

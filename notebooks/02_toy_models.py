@@ -51,8 +51,8 @@ results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
 
 # %%
-from superpos import chapter, charts, explorers
-from superpos.findings.toy import analysis, claims, runs, task
+from superpos import chapter, charts
+from superpos.findings.toy import analysis, claims, explorer, runs, task
 
 here = chapter.begin(results, committed, cluster, digits=3)
 
@@ -72,7 +72,7 @@ gallery = task.train_toys(shown, seeds=range(9), steps=toy_steps)
 print("sparsity of the frames:", " ".join(f"{i}: {s:.3f}" for i, s in enumerate(shown)))
 
 # %% mystnb={"figure": {"caption": "Inner products WᵀW of the feature directions; slide from dense (0) to sparse (8) features. Dense: five features, one a neuron, and nothing off the diagonal. Sparse: more and more features share the five neurons, at the price of interference.", "name": "fig-interference"}} tags=["hide-input", "nbval-ignore-output"]
-explorers.heatmap_slider(
+explorer.heatmap_slider(
     analysis.interference(gallery),
     "feature i",
     "feature j",

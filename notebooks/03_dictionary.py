@@ -120,7 +120,7 @@ print(f"F of the states as codes: {metrics.effective_features(metrics.code_share
 # %%
 seeds = range(1, n_networks + 1)
 grid = runs.dictionary_grid(n_sae, l1, net_epochs, sae_epochs, seed=seeds, width=width, expansion=expansions)
-quick = analysis.in_words(here.run(runs.parity_run, grid, "dictionary"))
+quick = analysis.labelled(here.run(runs.parity_run, grid, "dictionary"))
 
 # %%
 moves = analysis.moves(quick[quick.reading == "all inputs"])
@@ -131,7 +131,7 @@ print(len(quick), "readings; F fell over the second half of the training in", fe
 # That is your machine at quick scale. What follows is drawn from the committed rows of the full scale.
 
 # %%
-full = analysis.in_words(*here.rows("dictionary"))
+full = analysis.labelled(*here.rows("dictionary"))
 ends = analysis.end(full)
 print(
     f"{full.seed.nunique()} networks of {full.width.iloc[0]} neurons; lowest test accuracy of those trained: "
@@ -142,7 +142,7 @@ print(
 # ## As released
 #
 # The paper's experiment as its code does it: networks of 100 epochs, SAEs of 300 epochs over those 1,024 rows, 2,400
-# steps.
+# steps. In all tables `l1` is λ, in the unit of the reading.
 
 # %%
 main = ends[ends.reading.isin(analysis.MAIN)]
@@ -215,13 +215,8 @@ of_main = slopes[slopes.reading.isin(analysis.MAIN)]
 of_main.pivot(index="l1", columns="reading", values="slope").round(3)
 
 # %% mystnb={"figure": {"caption": "Slope of ln F on ln D from 2h to 16h codes, mean of the networks and 95% t interval. One: F grows as the dictionary does. Zero: the dictionary does not matter.", "name": "fig-dictionary-slopes"}} tags=["hide-input", "nbval-ignore-output"]
-charts.intervals(
-    of_main.assign(line="λ = " + of_main.l1),
-    charts.Axis("slope", "slope of ln F on ln D"),
-    "line",
-    color="reading",
-    rule=0,
-).properties(
+slope = charts.Axis("slope", "slope of ln F on ln D")
+charts.intervals(of_main.assign(line="λ = " + of_main.l1), slope, "line", color="reading", rule=0).properties(
     title="Does F grow with the dictionary?",
     description="Dots with intervals: log-log slope of effective features on dictionary size, by reading and sparsity weight.",
 )
@@ -260,8 +255,8 @@ print(f"its slope: {half_way['all inputs', '0.01']:.3f} half-way, {weak.value:.3
 # breaks what they share.
 
 # %% mystnb={"figure": {"caption": "F of trained networks beside the controls, on all inputs, the same reading, λ and length of training.", "name": "fig-dictionary-controls"}} tags=["hide-input", "nbval-ignore-output"]
-alike = analysis.alike(full)
-controls = analysis.curve(alike[alike.reading.isin(["all inputs", *analysis.CONTROLS])], ["state", "n_codes"])
+beside = analysis.beside_controls(full)
+controls = analysis.curve(beside[beside.reading.isin(["all inputs", *analysis.CONTROLS])], ["state", "n_codes"])
 charts.lines(controls, size, features, color="state", rule=counts).properties(
     title="The controls",
     description="Lines of effective features against dictionary size for trained networks and three controls.",
@@ -280,7 +275,7 @@ default[[analysis.F, "low", "high", "count"]].round(1)
 # ## Tied, untied, TopK, and after the ReLU
 
 # %% mystnb={"figure": {"caption": "The same networks under other SAEs, and under the same SAE after the ReLU, at the same length of training. How far each had settled stands in the table above.", "name": "fig-dictionary-kinds"}} tags=["hide-input", "nbval-ignore-output"]
-kinds = analysis.curve(alike[alike.reading.isin(analysis.KINDS)], ["reading", "n_codes"])
+kinds = analysis.curve(beside[beside.reading.isin(analysis.KINDS)], ["reading", "n_codes"])
 charts.lines(kinds, size, features, color=charts.Axis("reading", "SAE"), rule=counts).properties(
     title="Other SAEs, another site",
     description="Lines of effective features against dictionary size for untied, tied and TopK autoencoders and for the layer after its ReLU.",

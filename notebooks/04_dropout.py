@@ -111,7 +111,7 @@ print(len(quick), "readings; accuracy falls from the lowest rate to the highest:
 # That is your machine at quick scale. What follows is drawn from the committed rows of the full scale.
 
 # %%
-full = analysis.in_words(*here.rows("dropout"), analysis.DROPOUT)
+full = analysis.labelled(*here.rows("dropout"), analysis.DROPOUT)
 ends, F = analysis.end(full), analysis.F
 trained = ends[ends.state == "trained"]
 
@@ -170,13 +170,8 @@ rho = analysis.ranks(trained, F)
 rho.pivot_table(index="width", columns="reading", values="rho", sort=False).round(2)
 
 # %% mystnb={"figure": {"caption": "Spearman's ρ of F with the dropout rate: mean over seeds and its 95% t interval, cut at ±1. Left of zero F falls with dropout.", "name": "fig-dropout-rho"}} tags=["hide-input", "nbval-ignore-output"]
-charts.intervals(
-    rho.assign(line="h = " + rho.width),
-    charts.Axis("rho", "Spearman's ρ of F with the rate"),
-    "line",
-    color="reading",
-    rule=0,
-).properties(
+axis = charts.Axis("rho", "Spearman's ρ of F with the rate")
+charts.intervals(rho.assign(line="h = " + rho.width), axis, "line", color="reading", rule=0).properties(
     title="Does F fall with dropout?",
     description="Dots with intervals: rank correlation of effective features with dropout, for four widths and three readings.",
 )
@@ -218,13 +213,8 @@ spreads = pd.concat(analysis.ranks(networks, column) for column in analysis.SPRE
 spreads.pivot_table(index="width", columns="of", values="rho", sort=False).round(2)
 
 # %% mystnb={"figure": {"caption": "Spearman's ρ of four quantities with the dropout rate: mean over seeds and its 95% t interval, cut at ±1. Right of zero they grow with dropout.", "name": "fig-dropout-spread-rho"}} tags=["hide-input", "nbval-ignore-output"]
-charts.intervals(
-    spreads.assign(line="h = " + spreads.width),
-    charts.Axis("rho", "Spearman's ρ with the rate"),
-    "line",
-    color=charts.Axis("of", "quantity"),
-    rule=0,
-).properties(
+axis, quantity = charts.Axis("rho", "Spearman's ρ with the rate"), charts.Axis("of", "quantity")
+charts.intervals(spreads.assign(line="h = " + spreads.width), axis, "line", color=quantity, rule=0).properties(
     title="Does dropout spread features?",
     height=300,
     description="Dots with intervals: rank correlation of four measures of spread with dropout, for four widths.",

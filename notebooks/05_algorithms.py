@@ -242,10 +242,10 @@ analysis.largest(rows)
 # last layer, the second what the blocks read of it, the third what the compiled program holds there.
 
 # %% mystnb={"figure": {"caption": "The residual stream of one sequence after the last layer, in as many neurons as the menu picks; what is read of it, ReLU(Wᵀr), above the coordinates of the compiled program. After the last layer only the coordinates called reverse are read; all else is free to be anything by then.", "name": "fig-algorithms-stream"}} tags=["hide-input", "nbval-ignore-output"]
-from superpos import explorers
+from superpos.findings.algorithms import explorer
 
 maps, words = analysis.streams(rows)
-explorers.streams_explorer(maps, words, choose="neurons", values_title="value", limit=1.2, start=12).properties(
+explorer.streams_explorer(maps, words, choose="neurons", values_title="value", limit=1.2, start=12).properties(
     title="Reversing a sequence in N neurons",
     description="Heat maps of a residual stream, of what is read of it, and of the compiled stream, with a menu for the neurons.",
 )

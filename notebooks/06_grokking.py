@@ -61,10 +61,10 @@ results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
 
 # %%
-from superpos import chapter, charts, explorers
-from superpos.findings.grokking import analysis, claims, llc, runs, task
+from superpos import chapter, charts
+from superpos.findings.grokking import analysis, claims, explorer, llc, runs, task
 
-here = chapter.begin(results, committed, cluster)
+here = chapter.begin(results, committed, cluster, threads=1)
 
 # %% [markdown]
 # ## The method
@@ -175,7 +175,7 @@ charts.lines(
 
 # %% mystnb={"figure": {"caption": "One network through its training: accuracy, F and LLC, and at the step of the slider the shares of its dictionary's codes, largest first, and the power of the embedding by frequency.", "name": "fig-grokking-timeline"}} tags=["hide-input", "nbval-ignore-output"]
 series, bars, words = analysis.timeline(rows)
-explorers.training_explorer(series, bars, words, start=int(words.step.iloc[len(words) // 4])).properties(
+explorer.training_explorer(series, bars, words, start=int(words.step.iloc[len(words) // 4])).properties(
     title="One network through its training",
     description="Curves of accuracy, F and LLC, and bars of code shares and Fourier power at the step of a slider.",
 )

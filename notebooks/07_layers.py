@@ -41,7 +41,9 @@
 import sys
 
 if "google.colab" in sys.modules:
-    get_ipython().system("git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,language]")
+    get_ipython().system(
+        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,language]"
+    )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
 
 # %% [markdown]
@@ -53,13 +55,39 @@ if "google.colab" in sys.modules:
 
 # %% tags=["parameters"]
 n_networks: int = 2  # networks, seeds 1, 2, …; the independent units behind every interval
-model: dict = {"layers": 2, "width": 32, "vocabulary": 512, "context": 64, "steps": 60, "batch": 8}  # each network: layers, neurons N of its stream, tokens that it knows and sees (Pythia-70M: 6, 512, 50,304, 2,048; read with 512), steps of training, texts a step
-reading: dict = {"n_texts": 300, "n_rows": 500, "products": "float32"}  # texts read; tokens behind TwoNN, ranks and the unexplained variance; what SAEs compute in (bfloat16 is faster where processor or GPU has it)
-fit: dict = {"n_fit_texts": 300, "fit_rows": 5000, "sae_steps": 100, "expansion": 4.0, "k": 8, "l1": 0.5}  # other texts and tokens, to which SAEs are fitted; their steps, codes a neuron (paper: 64), active codes if TopK, λ else (sum unit)
-variations: dict = {"names": ["half λ"], "sites": "mlp.0"}  # other SAEs on the network of seed 1, names of runs.VARIATIONS; sites that these read: names or kinds, or all
+model: dict = {
+    "layers": 2,
+    "width": 32,
+    "vocabulary": 512,
+    "context": 64,
+    "steps": 60,
+    "batch": 8,
+}  # each network: layers, neurons N of its stream, tokens that it knows and sees (Pythia-70M: 6, 512, 50,304, 2,048; read with 512), steps of training, texts a step
+reading: dict = {
+    "n_texts": 300,
+    "n_rows": 500,
+    "products": "float32",
+}  # texts read; tokens behind TwoNN, ranks and the unexplained variance; what SAEs compute in (bfloat16 is faster where processor or GPU has it)
+fit: dict = {
+    "n_fit_texts": 300,
+    "fit_rows": 5000,
+    "sae_steps": 100,
+    "expansion": 4.0,
+    "k": 8,
+    "l1": 0.5,
+}  # other texts and tokens, to which SAEs are fitted; their steps, codes a neuron (paper: 64), active codes if TopK, λ else (sum unit)
+variations: dict = {
+    "names": ["half λ"],
+    "sites": "mlp.0",
+}  # other SAEs on the network of seed 1, names of runs.VARIATIONS; sites that these read: names or kinds, or all
 pythia: str = ""  # EleutherAI/pythia-70m-deduped, or any other model of the hub or folder; empty: none
 pythia_dictionaries: str = "marks,eleuther"  # its dictionaries; marks@FOLDER: the same folders below a local one
-pythia_reading: dict = {"texts": "hub:monology/pile-uncopyrighted:train:text", "seed": [1, 2, 3], "n_texts": 20000, "context": 512}  # what it reads, as superpos.findings.language.texts says; draws of texts, their number and length (all as in the paper)
+pythia_reading: dict = {
+    "texts": "hub:monology/pile-uncopyrighted:train:text",
+    "seed": [1, 2, 3],
+    "n_texts": 20000,
+    "context": 512,
+}  # what it reads, as superpos.findings.language.texts says; draws of texts, their number and length (all as in the paper)
 saes: str = ""  # folder that keeps SAEs of our own for runs that would fit the same; empty: none
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
@@ -69,7 +97,7 @@ committed: str = "../book/results"  # folder of the committed rows
 from superpos import chapter, charts, metrics, sweep
 from superpos.findings.language import analysis, claims, runs
 
-here = chapter.begin(results, committed, cluster)
+here = chapter.begin(results, committed, cluster, threads=1)
 
 # %% [markdown]
 # ## The method

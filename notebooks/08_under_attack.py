@@ -42,46 +42,32 @@ if "google.colab" in sys.modules:
 #
 # Stored are the quick ones, on the digits that come with scikit-learn, under a minute on two cores.
 # `make full NAME=08_under_attack` runs the full scale on MNIST and Fashion-MNIST and fills the committed rows that the figures
-# are drawn from.
+# are drawn from. A network learns from `per_class` images of each class (paper: all, about 6,000), is read on `n_images`, and its
+# accuracy is taken on `n_test`; `seed` numbers the networks of a condition and radius (paper: 3).
 
 # %% tags=["parameters"]
 tasks: dict = {
     "dataset": ["digits"],  # one or more of digits, mnist, fashion-mnist, cifar10, folder:PATH
     "n_classes": [2, 5],  # (paper: 2, 3, 5, 10)
     "epsilon": [0.2],  # radii above 0 of training, in units of the pixel range (paper: 0.1, 0.2, 0.3)
-    "seed": [1, 2],  # networks of a condition and radius (paper: 3)
+    "seed": [1, 2],
 }  # the conditions
-mlp: dict = {
-    "width": 4,  # h; the layers have 4h, 2h and h neurons (paper: 32)
-    "per_class": 100,  # training images a class (paper: all, about 6,000)
-    "epochs": 30,  # (paper: 100)
-    "n_images": 128,  # images on which it is read
-    "n_test": 100,  # test images on which accuracy is taken
-}  # size of the MLP
-cnn: dict = {
-    "width": 4,
-    "per_class": 100,
-    "epochs": 20,
-    "n_images": 128,
-    "n_test": 100,
-}  # the same, h and 2h channels, then 4h neurons
-training: dict = {
+mlp: dict = {"width": 4, "per_class": 100, "epochs": 30, "n_images": 128, "n_test": 100}  # paper: 32; 100 epochs
+cnn: dict = {"width": 4, "per_class": 100, "epochs": 20, "n_images": 128, "n_test": 100}  # paper: 16; 100 epochs
+common: dict = {
     "attack_steps": 3,  # steps of the attack in training, as far together as the paper's 40
     "lr": 0.02,  # step size (paper: 0.01)
     "milestones": "0.75,0.9",  # shares of the epochs after which it falls to a tenth (paper: 0.5, 0.75)
     "batch_size": 32,  # images a step (paper: 256)
     "products": "float32",  # of that attack; bfloat16 is faster where the processor has it
-}  # how all networks are trained
-n_rows: int = 128  # rows of a layer for an SAE (paper: 10,000)
+    "n_rows": 128,  # rows of a layer for an SAE (paper: 10,000)
+}  # what all networks share
 others: dict = {
-    "readings": "published, twice λ",
-    "dataset": ["digits"],
-    "n_sae": 2,
-}  # other SAEs, and data sets whose MLPs they read; SAE seeds
-masking: dict = {
-    "n_classes": [2],
-    "n_test": 50,
-}  # networks of seed 1 and the largest radius checked for masking, and test images
+    "readings": "published, twice λ",  # other SAEs, of superpos.findings.adversarial.runs.READINGS, separated by semicolons
+    "dataset": ["digits"],  # data sets on which the MLP is read by these too, under the paper's update
+    "n_sae": 2,  # SAEs of different seeds a layer, for their spread, in the MLPs of seed 1 on the first data set
+}  # what else reads
+masking: dict = {"n_classes": [2], "n_test": 50}  # networks of seed 1 and the largest radius, checked for masking
 networks: str = ""  # folder that keeps the trained weights; empty: a scratch one, on a cluster none
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
@@ -91,7 +77,7 @@ committed: str = "../book/results"  # folder of the committed rows
 from superpos import chapter, charts, statistics, sweep
 from superpos.findings.adversarial import analysis, claims, runs, slopes
 
-here = chapter.begin(results, committed, cluster)
+here = chapter.begin(results, committed, cluster, threads=1)
 
 # %% [markdown]
 # ## The method
@@ -133,8 +119,8 @@ print(f"logit falls by {fall:.4f}, the worst case is {worst:.4f}; pixels moved b
 # ## Run it here
 
 # %%
-mlps = runs.grid(**tasks, **training, **mlp, architecture="mlp", n_rows=n_rows)
-cnns = runs.grid(**tasks, **training, **cnn, architecture="cnn", n_rows=n_rows)
+mlps = runs.grid(**tasks, **common, **mlp, architecture="mlp")
+cnns = runs.grid(**tasks, **common, **cnn, architecture="cnn")
 other_saes = [one.but(readings=others["readings"]) for one in runs.under_leak(mlps, dataset=others["dataset"])]
 first = runs.under_leak(mlps, dataset=tasks["dataset"][:1], seed=[1])
 work = {

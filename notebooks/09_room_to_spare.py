@@ -35,58 +35,40 @@ if "google.colab" in sys.modules:
 #
 # Stored are the quick ones, on the digits that come with scikit-learn, under a minute on two cores.
 # `make full NAME=09_room_to_spare` runs the full scale and fills the committed rows that the figures are drawn from; it looks for the folder of
-# CIFAR-10 images beside the notebook.
+# CIFAR-10 images beside the notebook. `tasks` holds the conditions, but for the width: classes (paper: 2, 3, 5, 10), radii above 0 of training
+# (paper: 0.1, 0.2, 0.3; for ResNet-18 0.01, 0.02, 0.03) and the seeds of networks (paper: 3 each). A network learns from `per_class` images of each class
+# (paper: all, about 6,000), is read on `n_images`, and its accuracy is taken on `n_test`.
 
 # %% tags=["parameters"]
-tasks: dict = {
-    "dataset": "digits",  # digits, mnist, fashion-mnist, cifar10 or folder:PATH
-    "n_classes": [2, 5],  # (paper: 2, 3, 5, 10)
-    "epsilon": [0.2],  # radii above 0 of training, in units of the pixel range (paper: 0.1, 0.2, 0.3)
-    "seed": [1, 2],  # networks of a condition and radius (paper: 3)
-}  # the conditions, but for the width
-mlp: dict = {
-    "width": [4, 16],
-    "per_class": 100,
-    "epochs": 20,
-    "n_images": 128,
-    "n_test": 100,
-}  # neurons h of the MLPs (paper: 8, 32, 128, 512); images a class to train on (all, about 6,000); epochs (100); images to read them on, and to test them on
-cnn: dict = {
-    "width": [2, 4],
-    "per_class": 100,
-    "epochs": 15,
-    "n_images": 64,
-    "n_test": 100,
-}  # the same, channels c of the CNNs (paper: 8, 16, 32, 64)
-training: dict = {
+tasks: dict = {"dataset": "digits", "n_classes": [2, 5], "epsilon": [0.2], "seed": [1, 2]}  # or mnist, folder:PATH, …
+mlp: dict = {"width": [4, 16], "per_class": 100, "epochs": 20, "n_images": 128, "n_test": 100}  # paper: to 512
+cnn: dict = {"width": [2, 4], "per_class": 100, "epochs": 15, "n_images": 64, "n_test": 100}  # paper: to 64
+resnet: dict = {
+    "dataset": "digits",
+    "n_classes": [3],
+    "epsilon": [0.2],
+    "seed": [1],
+    "width": [0.0625],
+}  # paper: ¼ to 2
+common: dict = {
     "attack_steps": 3,  # steps of the attack in training, as far together as the paper's 40
     "lr": 0.02,  # step size (paper: 0.01)
     "milestones": "0.75,0.9",  # shares of the epochs after which it falls to a tenth (paper: 0.5, 0.75)
     "batch_size": 32,  # images a step (paper: 256)
     "products": "float32",  # of that attack; bfloat16 is faster where the processor has it
-}  # how all networks are trained
-resnet: dict = {
-    **{
-        "dataset": "digits",
-        "n_classes": [3],
-        "epsilon": [0.2],
-        "seed": [1],
-    },  # (paper: cifar10; 10; 0.01, 0.02, 0.03; 3 networks)
-    **{
-        "width": [0.0625],
-        "per_class": 60,
-        "epochs": 3,
-        "n_images": 32,
-        "n_test": 60,
-    },  # 1 has 64 channels in its first stage (paper: ¼, ½, 1, 2; 200 epochs)
-    **{"attack_steps": 2, "lr": 0.05, "weight_decay": 5e-4},  # (paper: 10; 0.1; 5e-4, and 1e-4 for the others)
-}  # ResNet-18, where it differs from the others
-n_rows: int = 128  # rows of a layer for an SAE (paper: 10,000)
+    "n_rows": 128,  # rows of a layer for an SAE (paper: 10,000)
+}  # what all networks share
+of_resnet: dict = {
+    "per_class": 60,
+    "epochs": 3,  # (paper: 200)
+    "n_images": 32,
+    "n_test": 60,
+    "attack_steps": 2,  # as far together as the paper's 10
+    "lr": 0.05,  # (paper: 0.1)
+    "weight_decay": 5e-4,  # the paper's; the other networks have its 1e-4
+}  # what ResNet-18 has of its own
 others: dict = {"readings": "published, twice λ", "width": [4]}  # other SAEs, and widths of the MLPs that they read
-masking: dict = {
-    "n_classes": [2, 3],
-    "n_test": 50,
-}  # networks of seed 1 and the largest radius checked for masking, and test images
+masking: dict = {"n_classes": [2, 3], "n_test": 50}  # networks of seed 1 and the largest radius, checked for masking
 networks: str = ""  # folder that keeps the trained weights; empty: a scratch one, on a cluster none
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
@@ -94,9 +76,9 @@ committed: str = "../book/results"  # folder of the committed rows
 
 # %%
 from superpos import chapter, charts, sweep
-from superpos.findings.adversarial import analysis, claims, runs, slopes
+from superpos.findings.adversarial import analysis, claims, explorer, runs, slopes
 
-here = chapter.begin(results, committed, cluster)
+here = chapter.begin(results, committed, cluster, threads=1)
 
 # %% [markdown]
 # ## The method
@@ -128,9 +110,9 @@ for name, width in (("mlp1", 8), ("mlp1", 512), ("cnn1", 8), ("cnn1", 64)):
 # ## Run it here
 
 # %%
-mlps = runs.grid(**tasks, **training, **mlp, architecture="mlp1", n_rows=n_rows)
-cnns = runs.grid(**tasks, **training, **cnn, architecture="cnn1", n_rows=n_rows)
-resnets = runs.grid(["leak"], **training | resnet, architecture="resnet18", n_rows=n_rows)
+mlps = runs.grid(**tasks, **common, **mlp, architecture="mlp1")
+cnns = runs.grid(**tasks, **common, **cnn, architecture="cnn1")
+resnets = runs.grid(["leak"], **common | resnet | of_resnet, architecture="resnet18")
 other_saes = [one.but(readings=others["readings"]) for one in runs.under_leak(mlps, width=others["width"])]
 work = {
     "adversarial": mlps + cnns,
@@ -307,14 +289,14 @@ charts.intervals(
 # on training images, on test images, and on these attacked at the radius of training.
 
 # %%
-(of_resnet,) = here.rows("adversarial_resnet")
-of_resnet, _ = slopes.without_silent(of_resnet)
+(large,) = here.rows("adversarial_resnet")
+large, _ = slopes.without_silent(large)
 which = ["dataset", "n_classes", "width"]
-print(*(f"{name}: {', '.join(map(str, of_resnet[name].unique()))}" for name in which), sep=", ")
-analysis.resnet_table(of_resnet)
+print(*(f"{name}: {', '.join(map(str, large[name].unique()))}" for name in which), sep=", ")
+analysis.resnet_table(large)
 
 # %%
-analysis.quality(of_resnet, "layer", "epsilon")
+analysis.quality(large, "layer", "epsilon")
 
 # %% [markdown]
 # ## Every choice at once
@@ -348,7 +330,7 @@ choices.pivot(index="choice", columns="which", values="words").reindex(choices.c
 
 # %% mystnb={"figure": {"caption": "H2 under every combination of choices, in order of size, with 95% intervals of random effects; below, the choices behind each. The legend picks a measure. Intervals of fewer conditions than others may be longer than the axis, and are cut.", "name": "fig-room-multiverse-h2"}} tags=["hide-input", "nbval-ignore-output"]
 whole = h2[h2.conditions == h2.conditions.max()]
-charts.specification_curve(
+explorer.specification_curve(
     h2,
     charts.Axis("estimate", "change of slope, a step of the classes", domain=(whole.low.min(), whole.high.max())),
     color="measure",
@@ -360,7 +342,7 @@ charts.specification_curve(
 )
 
 # %% mystnb={"figure": {"caption": "H3 under every combination of choices, in order of size, with 95% intervals of random effects; below, the choices behind each. The legend picks a measure.", "name": "fig-room-multiverse-h3"}} tags=["hide-input", "nbval-ignore-output"]
-charts.specification_curve(
+explorer.specification_curve(
     h3,
     charts.Axis("estimate", "change of slope, a unit of ln(width)"),
     color="measure",

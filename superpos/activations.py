@@ -130,7 +130,7 @@ class _Batch:
     index: Int[Tensor, " B"]
     mask: Bool[Tensor, "B T"] | None = None
 
-    def to(self, device):
+    def to(self, device: torch.device) -> "_Batch":
         words = isinstance(self.inputs, dict)
         inputs = {name: v.to(device) for name, v in self.inputs.items()} if words else self.inputs.to(device)
         return _Batch(inputs, self.index, self.mask)
@@ -152,7 +152,7 @@ class _Source:
         self.chosen = torch.randperm(len(data), generator=generator)[:n_samples].sort().values
         self.n_batches = -(-len(self.chosen) // batch_size)
 
-    def first(self):
+    def first(self) -> _Batch:
         """The first sample alone, to learn shapes from. ValueError if there is none."""
         inputs, index, mask = next(self._parts(), (None, (), None))
         if not len(index):
@@ -272,7 +272,7 @@ class _Reservoir:
         self.keys, self.sample = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.long)
         self.x: Tensor | None = None
 
-    def add(self, output, batch, name):
+    def add(self, output: Tensor, batch: _Batch, name: str) -> None:
         """Offer all rows of a layer's output for a batch; only those that stay are copied. ValueError for a shape."""
         _check_shape(output, batch, name)
         output = output.movedim(1, -1) if output.ndim >= 4 else output
@@ -319,7 +319,7 @@ class _Reservoir:
         self.keys[slots] = keys[chosen]
         return slots, chosen
 
-    def rows(self):
+    def rows(self) -> Rows:
         """The rows that stayed: in random order, or, where they lie in a file, in the order of their slots."""
         if _in_file(*self.x.shape, self.x.device):
             return Rows(self.x[: len(self.keys)], self.sample)

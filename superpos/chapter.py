@@ -40,10 +40,10 @@ class Chapter:
         return table(compute(makers, self.committed))[shown]
 
 
-def begin(results: str, committed: str, cluster: str = "", *, digits: int = 2) -> Chapter:
-    """Turn charts and the display of tables on, with so many decimals, and one torch thread. → Chapter"""
+def begin(results: str, committed: str, cluster: str = "", *, digits: int = 2, threads: int | None = None) -> Chapter:
+    """Turn charts and the display of tables on, with so many decimals, and give torch so many threads (None: its own)."""
     charts.use()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads or torch.get_num_threads())
     pd.options.display.width = 160
     pd.options.display.float_format = f"{{:.{digits}f}}".format
     return Chapter(results, committed, cluster)

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
-from scipy.signal import savgol_filter
 
 __all__ = [
     "by_unit",
@@ -243,66 +242,3 @@ def summarize(table: pd.DataFrame, by: list[str], value: str, confidence: float 
         interval = mean_interval(values, confidence) if values.size > 1 else values.repeat(3).tolist()
         lines.append([*key, *interval, values.size])
     return pd.DataFrame(lines, columns=[*by, value, "low", "high", "count"])
-
-
-def smooth(y, width=9, derivative=0):
-    """A series y (n,) at equal steps, each point from a parabola fitted to the `width` points around it (Savitzky and
-    Golay 1964); derivative 1: its slope there, per step. ValueError for fewer points than `width`, or NaN.
-    """
-    y = _finite(y, "y")
-    if y.size < width:
-        raise ValueError(f"{y.size} points are fewer than the {width} of the filter")
-    return savgol_filter(y, width, 2, deriv=derivative)
-
-
-def crossing(t, y, level):
-    """The first time t at which the line through a series y (n,) reaches `level` from below; NaN if it never does."""
-    t, y = _finite(t, "t"), _finite(y, "y")
-    if y[0] >= level:
-        return float(t[0])
-    above = np.flatnonzero(y >= level)
-    if not above.size:
-        return float("nan")
-    k = above[0]
-    return float(t[k - 1] + (t[k] - t[k - 1]) * (level - y[k - 1]) / (y[k] - y[k - 1]))
-
-
-def peak(x, y):
-    """Where a series y (n,) over x is largest, and how far it rises inside. → (x there, largest inner value / larger end)
-
-    The second is above 1 for a hunchback, below 1 for a series that is largest at an end. ValueError for fewer than 3
-    points, NaN, or a value that is not above 0.
-    """
-    x, y = _pairs(x, y, varying="x")
-    if (y <= 0).any():
-        raise ValueError(f"values must be above 0, got {y.min():g}")
-    y = y[np.argsort(x, kind="stable")]
-    return float(np.sort(x)[np.argmax(y)]), float(y[1:-1].max() / max(y[0], y[-1]))
-
-
-def steepest(t, y, direction, *, start=None, end=None, width=9):
-    """When a series y (n,) at equal steps t, smoothed, moves fastest in a direction (+1 or −1). → (time, at an edge?)
-
-    start, end: times outside are left out of the search, not of the smoothing. At an edge, the first or last time
-    allowed, the true moment may lie outside. ValueError where no time is left.
-    """
-    t = _finite(t, "t")
-    moves = direction * smooth(y, width, derivative=1)
-    allowed = (t >= (t[0] if start is None else start)) & (t <= (t[-1] if end is None else end))
-    if not allowed.any():
-        raise ValueError(f"no time lies between {start} and {end}")
-    best = int(np.argmax(moves[allowed]))
-    return float(t[allowed][best]), best in (0, int(allowed.sum()) - 1)
-
-
-def ratio_interval(above, below):
-    """Ratio of two means over n independent units, Σ above / Σ below, with the jackknife's interval. → (ratio, low, high)
-
-    Steadier than a mean of ratios where `below` comes near zero; t interval of the pseudo-values (Tukey 1958).
-    ValueError for fewer than 2 units, or NaN.
-    """
-    above, below = _finite(above, "above"), _finite(below, "below")
-    n, whole = above.size, above.sum() / below.sum()
-    without = (above.sum() - above) / (below.sum() - below)
-    _, low, high = mean_interval(n * whole - (n - 1) * without)
-    return float(whole), low, high

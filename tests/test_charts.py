@@ -8,8 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from superpos import charts, explorers
+from superpos import charts
 from superpos.charts import Axis
+from superpos.findings.adversarial.explorer import specification_curve
+from superpos.findings.algorithms.explorer import streams_explorer
+from superpos.findings.grokking.explorer import training_explorer
+from superpos.findings.planted.explorer import diversity_explorer
+from superpos.findings.toy.explorer import heatmap_slider
 
 TABLE = pd.DataFrame(
     {
@@ -50,18 +55,18 @@ BUILT = {
     "lines": lambda: charts.lines(TABLE, "x", "y", color=Axis("who", "the who"), rule=1),
     "lines of a menu": lambda: charts.lines(TABLE, "x", "y", color="who", choose="frame", rule={"a bound": 3}),
     "lines of two menus": lambda: charts.lines(PLAIN, "x", "y", color="who", dash="frame", choose=["frame", "who"]),
-    "specification curve": lambda: charts.specification_curve(
+    "specification curve": lambda: specification_curve(
         TABLE, Y, choices=["who", "frame"], color="who", marks={"paper": 3}
     ),
     "lines with crosses": lambda: charts.lines(
         TABLE.assign(failed=[True, False, False] * 2), "x", "y", color="who", cross="failed"
     ),
-    "streams": lambda: explorers.streams_explorer(STREAMS, ANSWERS, choose="n", values_title="v", limit=1, start=2),
-    "training": lambda: explorers.training_explorer(TRAINING, BARS, MOMENTS, start=50),
+    "streams": lambda: streams_explorer(STREAMS, ANSWERS, choose="n", values_title="v", limit=1, start=2),
+    "training": lambda: training_explorer(TRAINING, BARS, MOMENTS, start=50),
     "plain lines": lambda: charts.lines(PLAIN, Axis("x", scale="log"), "y"),
     "intervals": lambda: charts.intervals(TABLE, "y", "who", color="frame", rule=1),
-    "heatmap": lambda: explorers.heatmap_slider(TABLE, "x", "who", Axis("y", "v"), Axis("frame", "s"), limit=5),
-    "explorer": lambda: explorers.diversity_explorer([50, 50, 0]),
+    "heatmap": lambda: heatmap_slider(TABLE, "x", "who", Axis("y", "v"), Axis("frame", "s"), limit=5),
+    "explorer": lambda: diversity_explorer([50, 50, 0]),
 }
 
 

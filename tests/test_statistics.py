@@ -99,61 +99,6 @@ def test_slopes_and_ranks_refuse_what_has_none(function, x, y, message):
         function(x, y)
 
 
-def logistic(t, middle, width=50):
-    return 1 / (1 + np.exp(-(t - middle) / width))
-
-
-@pytest.mark.parametrize("middle", [300, 700])
-@pytest.mark.parametrize("direction", [1, -1])
-def test_the_steepest_moment_of_a_logistic_is_its_middle(middle, direction):
-    t = np.arange(0, 1001, 10)
-    noise = np.random.default_rng(1).normal(0, 0.01, t.size)
-    found, at_an_edge = statistics.steepest(t, direction * 20 * (logistic(t, middle) + noise), direction)
-    assert found == pytest.approx(middle, abs=40)
-    assert not at_an_edge
-
-
-def test_what_lies_before_the_start_is_no_steepest_moment():
-    t = np.arange(0, 1001, 10)
-    y = 5 * logistic(t, 200) + logistic(t, 700)
-    assert statistics.steepest(t, y, 1) == (pytest.approx(200, abs=10), False)
-    assert statistics.steepest(t, y, 1, start=500) == (pytest.approx(700, abs=10), False)
-    assert statistics.steepest(t, y, 1, start=250, end=600) == (250, True)
-    with pytest.raises(ValueError, match="no time lies between 2000 and None"):
-        statistics.steepest(t, y, 1, start=2000)
-
-
-def test_a_ratio_of_means_by_hand():
-    """(1 + 2 + 3) / (2 + 2 + 4); without each in turn 5/6, 4/6, 3/4; pseudo-values 3·6/8 − 2·those."""
-    ratio, low, high = statistics.ratio_interval([1, 2, 3], [2, 2, 4])
-    pseudo = [3 * 0.75 - 2 * value for value in (5 / 6, 4 / 6, 3 / 4)]
-    half = np.std(pseudo, ddof=1) / 3**0.5 * 4.302653
-    assert ratio == 0.75
-    assert [low, high] == pytest.approx([np.mean(pseudo) - half, np.mean(pseudo) + half])
-
-
-def test_the_interval_of_a_ratio_covers_it():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(200):
-        below = rng.normal(2, 0.5, 10)
-        _, low, high = statistics.ratio_interval(0.6 * below + rng.normal(0, 0.3, 10), below)
-        covered += low <= 0.6 <= high
-    assert 180 <= covered <= 199
-
-
-def test_smoothing_keeps_parabolas_and_gives_their_slope():
-    t = np.arange(20.0)
-    assert statistics.smooth(t**2) == pytest.approx(t**2)
-    assert statistics.smooth(t**2, derivative=1) == pytest.approx(2 * t)
-
-
-def test_a_crossing_lies_between_two_points():
-    assert statistics.crossing([0, 10, 20, 30], [0.0, 0.0, 1.0, 0.2], 0.25) == pytest.approx(12.5)
-    assert statistics.crossing([5, 10], [0.5, 0.1], 0.25) == 5
-    assert np.isnan(statistics.crossing([0, 10], [0.0, 0.2], 0.25))
-
-
 def test_pearson_of_series():
     assert statistics.pearson([1, 2, 3], [2, 4, 6]) == pytest.approx(1)
     assert statistics.pearson([1, 2, 3, 4], [1, -1, -1, 1]) == pytest.approx(0)
@@ -259,16 +204,6 @@ def test_variances_must_be_positive():
         statistics.pool([1, 2], [0, 1])
     with pytest.raises(ValueError, match="expected at least 3 effects"):
         statistics.meta_slope([1, 2], [1, 2], [1, 1])
-
-
-def test_a_peak_and_how_far_it_rises_inside():
-    assert statistics.peak([0, 1, 2, 3], [2, 6, 5, 4]) == (1, 1.5)
-    assert statistics.peak([3, 0, 2, 1], [4, 2, 5, 6]) == (1, 1.5), "the order of rows does not matter"
-    assert statistics.peak([-1, 0, 1], [8, 2, 1]) == (-1, 0.25), "a series that falls has its peak at an end"
-    with pytest.raises(ValueError, match="above 0, got 0"):
-        statistics.peak([0, 1, 2], [0, 1, 2])
-    with pytest.raises(ValueError, match="at least 3 pairs"):
-        statistics.peak([0, 1], [1, 2])
 
 
 def test_a_geometric_mean_by_hand():

@@ -1,6 +1,5 @@
 """Adversarial training read: tasks, the paper's schedule, rows that are what they say."""
 
-import inspect
 import os
 import signal
 import threading
@@ -15,20 +14,23 @@ from statsmodels.stats.anova import anova_lm
 
 from superpos import checkpoint, metrics, networks, sae, sweep, training
 from superpos.activations import Rows
-from superpos.systems import adversarial
+from superpos.attacks import Attack
+from superpos.findings.adversarial import analysis, runs, slopes, task
+from superpos.findings.adversarial.slopes import Choice
+from superpos.settings import build, flat
 
-RUN = {
-    "dataset": "digits", "n_classes": 3, "network": "mlp1", "width": 8, "epsilon": 0.2, "seed": 4, "update": "corrected",
-    "per_class": 60, "epochs": 30, "attack_steps": 3, "part": "train", "n_images": 150, "n_rows": 150, "readings": "small",
-    "n_sae": 2, "batch_size": 32, "n_test": 50,
-}  # fmt: skip
-SHORT = {"n_classes": 3, "epsilon": 0.3, "seed": 2, "update": "corrected", "epochs": 2, "attack": {"steps": 3}}
+RUN = build(
+    runs.AttackRun, dataset="digits", n_classes=3, architecture="mlp1", width=8, epsilon=0.2, seed=4, update="corrected",
+    per_class=60, epochs=30, attack_steps=3, n_images=150, n_rows=150, readings="published", n_sae=2, batch_size=32, n_test=50,
+)  # fmt: skip
+SHORT = RUN.but(epsilon=0.3, seed=2, epochs=2, batch_size=256, readings="protocol", n_rows=1000, n_sae=1)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setitem(adversarial.READINGS, "small", sae.PROTOCOL.but(steps=60))
-    monkeypatch.setitem(adversarial.READINGS, "all", sae.PROTOCOL.but(steps=60, held_out=0.0))
+    """The usual readings, of few steps; the second reads the rows that it was fitted to."""
+    monkeypatch.setitem(runs.READINGS, "published", sae.PROTOCOL.but(steps=60))
+    monkeypatch.setitem(runs.READINGS, "protocol", sae.PROTOCOL.but(steps=60, held_out=0.0))
 
 
 def pixels(images):
@@ -36,82 +38,77 @@ def pixels(images):
 
 
 def test_a_task_is_its_first_classes_and_its_parts_are_apart():
-    train, validation, read, test = adversarial.task("digits", 3, 60)
+    train, validation, read, test = task.load("digits", 3, 60)
     assert train.labels.bincount().tolist() == [60, 60, 60]
     assert set(test.labels.tolist()) == {0, 1, 2}
     assert pixels(train) < pixels(read)
     assert not pixels(read) & pixels(validation)
-    whole, held, readable, _ = adversarial.task("digits", 3)
+    whole, held, readable, _ = task.load("digits", 3)
     assert len(whole) == len(readable)
     assert len(held) == pytest.approx((len(whole) + len(held)) / 6, abs=1)
 
 
 def test_a_class_has_the_same_images_however_many_there_are():
-    three, five = (adversarial.task("digits", n, 40)[0] for n in (3, 5))
+    three, five = (task.load("digits", n, 40)[0] for n in (3, 5))
     assert len(five) == 200
     assert (three.labels == 0).sum() == (five.labels == 0).sum() == 40
 
 
 def test_bad_tasks_are_named():
     with pytest.raises(ValueError, match="n_classes must be between 2 and 10, got 11"):
-        adversarial.task("digits", 11)
+        task.load("digits", 11)
     with pytest.raises(ValueError, match="per_class must be between 1 and"):
-        adversarial.task("digits", 3, 4000)
-    with pytest.raises(ValueError, match="unknown reading 'ours'"):
-        adversarial.attack_run(**{**RUN, "readings": "small; ours"})
-    with pytest.raises(ValueError, match="part must be one of train, test, got 'all'"):
-        adversarial.attack_run(**{**RUN, "part": "all"})
-    with pytest.raises(ValueError, match="keep must be last or best, got 'first'"):
-        adversarial.attack_run(**RUN, keep="first")
+        task.load("digits", 3, 4000)
+    with pytest.raises(ValueError, match=r"reading must be one of published, .*, got 'ours'"):
+        RUN.but(readings="published; ours")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("epochs", -1, "epochs must be a whole number of at least 0, got -1"),
-        ("attack_steps", 0, "attack_steps must be a whole number of at least 1, got 0"),
+        ("epochs", -1, "epochs must be greater than or equal to 0, got -1"),
+        ("attack_steps", 0, "attack_steps must be greater than or equal to 1, got 0"),
         ("batch_size", 0, "batch_size must be"),
         ("n_sae", 0, "n_sae must be"),
-        ("n_rows", 0.5, "n_rows must be a whole number of at least 1, got 0.5"),
-        ("width", 1.5, "width must be a whole number of at least 1, got 1.5"),
-        ("epochs", None, "epochs must be a number, got None"),
-        ("attack_steps", "3", "attack_steps must be a number, got '3'"),
-        ("lr", True, "lr must be a number, got True"),
-        ("milestones", 0.5, "milestones must be shares"),
-        ("epsilon", 1.5, "epsilon must be between 0 and 1, got 1.5"),
-        ("lr", 0.0, "lr must be above 0, got 0.0"),
-        ("milestones", "", "milestones must be shares of the epochs, as 0.5,0.75; got ''"),
+        ("n_rows", 0.5, "n_rows must be a valid integer, got 0.5"),
+        ("width", 1.5, "width must be a whole number, got 1.5"),
+        ("width", 0, "width must be greater than 0, got 0"),
+        ("epochs", None, "epochs must be a valid integer, got None"),
+        ("attack_steps", "3", "attack_steps must be a valid integer, got '3'"),
+        ("lr", True, "lr must be a valid number, got True"),
+        ("lr", 0.0, "lr must be greater than 0, got 0.0"),
+        ("epsilon", 1.5, "epsilon must be less than or equal to 1, got 1.5"),
+        ("milestones", 0.5, "milestones must be a valid string, got 0.5"),
+        ("milestones", "", "milestones .* got ''"),
+        ("milestones", "0.5,1.5", "milestones .* got '0.5,1.5'"),
+        ("part", "all", "part must be 'train' or 'test', got 'all'"),
+        ("keep", "first", "keep must be 'last' or 'best', got 'first'"),
     ],
 )
-def test_numbers_out_of_range_are_named_before_any_training(name, value, expected, monkeypatch):
-    monkeypatch.setattr(training, "train", None)
+def test_settings_that_cannot_be_are_named(name, value, expected):
     with pytest.raises(ValueError, match=expected):
-        adversarial.attack_run(**{**RUN, name: value})
-    if name not in ("n_sae", "n_rows"):
-        of_reading = ("part", "n_images", "n_rows", "readings", "n_sae")
-        checks = {key: v for key, v in RUN.items() if key not in of_reading}
-        with pytest.raises(ValueError, match=expected):
-            adversarial.masking_run(**{**checks, name: value})
-    with pytest.raises(ValueError, match="width must be above 0, got 0"):
-        adversarial.attack_run(**{**RUN, "network": "resnet18", "width": 0})
+        RUN.but(**{name: value})
+    assert RUN.but(architecture="resnet18", width=0.25, milestones="0,.5,1").network.width == 0.25
 
 
 def test_attacks_are_the_papers_and_go_as_far_in_fewer_steps():
-    assert adversarial.paper_attack((1, 28, 28)) == ({"steps": 40, "step_size": 0.01}, (0.1, 0.2, 0.3))
-    color, radii = adversarial.paper_attack((3, 32, 32))
-    assert (color["steps"], color["step_size"], max(radii)) == (10, pytest.approx(2 / 255), 0.03)
-    short = adversarial._options({"steps": 40, "step_size": 0.01}, 5, "bfloat16", lr=1)["attack"]
-    assert short == {"steps": 5, "step_size": pytest.approx(0.08), "products": "bfloat16"}
+    assert task.paper_attack((1, 28, 28)) == (Attack(40, 0.01), (0.1, 0.2, 0.3))
+    color, radii = task.paper_attack((3, 32, 32))
+    assert (color.steps, color.step_size, max(radii)) == (10, pytest.approx(2 / 255), 0.03)
+    short = RUN.but(attack_steps=5, products="bfloat16").network.training(Attack(40, 0.01)).attack
+    assert (short.steps, short.step_size, short.products) == (5, pytest.approx(0.08), "bfloat16")
 
 
 def test_a_network_is_trained_by_the_papers_schedule():
-    images, validation, _, _ = adversarial.task("digits", 2, 50)
-    options = {"n_classes": 2, "epsilon": 0.3, "seed": 1, "update": "leak", "epochs": 8, "attack": {"steps": 1}}
-    model, history = adversarial.train_network("mlp", 4, images, validation, **options)
+    images, validation, _, _ = task.load("digits", 2, 50)
+    network = RUN.but(
+        n_classes=2, architecture="mlp", width=4, epsilon=0.3, update="leak", epochs=8, attack_steps=1
+    ).network
+    model, history = task.train_network(network, images, validation)
     assert model.out.out_features == 1
     assert history.lr.tolist() == pytest.approx([0.01] * 4 + [0.001] * 2 + [0.0001] * 2)
     assert history.epsilon.tolist() == pytest.approx([0.1] * 2 + [0.2] * 2 + [0.3] * 4)
-    _, late = adversarial.train_network("mlp", 4, images, validation, **options, milestones="0.75,1")
+    _, late = task.train_network(network.but(milestones="0.75,1"), images, validation)
     assert late.lr.tolist() == pytest.approx([0.01] * 6 + [0.001] * 2)
 
 
@@ -126,11 +123,10 @@ def test_the_best_epoch_is_put_back_and_has_the_whole_radius(epsilon, epochs, mo
         return result
 
     monkeypatch.setattr(training, "_epoch", recorded)
-    images, validation, _, _ = adversarial.task("digits", 3, 60)
-    attack = {"steps": 3, "step_size": 0.2}
-    options = {**SHORT, "epsilon": epsilon, "epochs": epochs, "batch_size": 16, "keep": "best", "attack": attack}
-    model, history = adversarial.train_network("mlp1", 8, images, validation, **options)
-    ended = adversarial._ended(model, images, history)
+    images, validation, _, _ = task.load("digits", 3, 60)
+    network = SHORT.but(epsilon=epsilon, epochs=epochs, batch_size=16, keep="best", attack_steps=2).network
+    model, history = task.train_network(network, images, validation)
+    ended = task._ended(model, images, history)
     late = history[(history.epsilon == epsilon) & (history.epoch > epochs / 2)]
     best = 1 if epochs == 1 else late.epoch[late.validation == late.validation.max()].max()
     assert epochs != 20 or history.validation.max() > late.validation.max()
@@ -140,21 +136,21 @@ def test_the_best_epoch_is_put_back_and_has_the_whole_radius(epsilon, epochs, mo
 
 
 def test_without_epochs_the_network_is_untrained():
-    rows = adversarial.attack_run(**{**RUN, "epochs": 0, "epsilon": 0.0, "n_sae": 1})
+    rows = runs.attack_run(RUN.but(epochs=0, epsilon=0.0, n_sae=1))
     assert rows[0]["epoch_kept"] == 0
     assert rows[0]["accuracy_train"] < 0.7
 
 
 def test_layers_count_their_parameters():
-    images, *_ = adversarial.task("digits", 3, 50)
+    images, *_ = task.load("digits", 3, 50)
     model = networks.build("mlp", images.shape, 3, width=2)
-    assert adversarial.layer_weights(model) == {"fc1": 64 * 8 + 8, "fc2": 8 * 4 + 4, "fc3": 4 * 2 + 2, "out": 2 * 3 + 3}
+    assert task.layer_weights(model) == {"fc1": 64 * 8 + 8, "fc2": 8 * 4 + 4, "fc3": 4 * 2 + 2, "out": 2 * 3 + 3}
 
 
 def test_a_run_has_a_row_for_every_layer_input_and_sae():
-    rows = adversarial.attack_run(**RUN)
+    rows = runs.attack_run(RUN)
     assert len(rows) == 2 * 2 * 2  # layers (and logits), kinds of input, SAE seeds
-    assert {row["inputs"] for row in rows} == set(adversarial.INPUTS)
+    assert {row["inputs"] for row in rows} == {"clean", "attacked"}
     assert {row["sae_seed"] for row in rows} == {4, 1004}
     assert len({round(row["effective_features"], 6) for row in rows if row["layer"] == "fc1"}) == 4
     accuracies = [rows[0][f"accuracy_{radius}"] for radius in ("0", "0.1", "0.2", "0.3")]
@@ -165,13 +161,13 @@ def test_a_run_has_a_row_for_every_layer_input_and_sae():
 
 def test_rows_of_a_run_pass_the_sweep(tmp_path):
     """What a row says of its rows and rounds must not be lost to a parameter of the same name."""
-    table = sweep.run(adversarial.attack_run, [RUN | {"n_sae": 1}], tmp_path / "rows.csv", n_jobs=1)
+    table = sweep.run(runs.attack_run, [RUN.but(n_sae=1)], tmp_path / "rows.csv", n_jobs=1)
     assert table.rows_read.tolist() == [30] * 4
     assert (table.rounds != 30).all()
 
 
 def test_without_a_radius_clean_stands_for_all():
-    rows = adversarial.attack_run(**{**RUN, "epsilon": 0.0, "network": "mlp", "width": 4, "n_sae": 1})
+    rows = runs.attack_run(RUN.but(epsilon=0.0, architecture="mlp", width=4, n_sae=1))
     assert [(row["layer"], row["inputs"]) for row in rows] == [
         (layer, "clean") for layer in ("fc1", "fc2", "fc3", "out")
     ]
@@ -179,13 +175,13 @@ def test_without_a_radius_clean_stands_for_all():
 
 def test_attacked_rows_are_of_attacked_images():
     """The effective rank, which needs no SAE, beside the layer's activations taken by hand."""
-    images, validation, _, _ = adversarial.task("digits", 3, 30)
-    model, _ = adversarial.train_network("mlp1", 8, images, validation, **SHORT)
-    attack = {"steps": 5, "step_size": 0.1}
-    attacked = adversarial.attacked_images(model, images, 0.3, attack, seed=2)
+    images, validation, _, _ = task.load("digits", 3, 30)
+    model, _ = task.train_network(SHORT.network, images, validation)
+    attack = Attack(5, 0.1)
+    attacked = task.attacked_images(model, images, 0.3, attack, seed=2)
     assert (attacked.images - images.images).abs().max() <= 0.3 + 1e-6
     assert training.accuracy(model, attacked) < training.accuracy(model, images)
-    table = adversarial.read_layers(model, images, 0.3, attack, 2, 1000, ["all"], 1)
+    table = runs.read_layers(model, images, attack, SHORT)
     table = table[table.layer == "fc1"].set_index("inputs")
     with torch.no_grad():
         by_hand = {
@@ -197,11 +193,11 @@ def test_attacked_rows_are_of_attacked_images():
 
 
 def test_a_layer_that_says_nothing_is_named_and_loses_no_other():
-    images, *_ = adversarial.task("digits", 3, 30)
+    images, *_ = task.load("digits", 3, 30)
     model = networks.build("mlp", images.shape, 3, width=4)
     model.fc2[0].weight.data.zero_()
     model.fc2[0].bias.data.fill_(-1.0)
-    table = adversarial.read_layers(model, images, 0.0, {}, 2, 1000, ["small"], 1).set_index("layer")
+    table = runs.read_layers(model, images, Attack(), SHORT.but(epsilon=0.0, readings="published")).set_index("layer")
     assert table.trouble.to_dict() == {"fc1": "", "fc2": "constant", "fc3": "constant", "out": "constant"}
     assert table.effective_features.isna().tolist() == [False, True, True, True]
 
@@ -210,62 +206,66 @@ def test_a_layer_that_says_nothing_on_the_rows_read_is_named_too():
     """One row in a hundred differs, so that one side of the split is constant."""
     x = torch.ones(100, 8)
     x[3] = 2.0
-    table = adversarial._read(Rows(x, torch.arange(100)), "small", 1, 1, "a layer")
+    table = runs._read(Rows(x, torch.arange(100)), "published", 1, 1, "a layer")
     assert table.trouble.tolist() == ["constant"]
     assert "effective_features" not in table
 
 
 def test_topk_keeps_an_eighth_of_the_width():
-    images, validation, _, _ = adversarial.task("digits", 3, 30)
-    model, _ = adversarial.train_network("mlp", 8, images, validation, **{**SHORT, "epsilon": 0.0})
-    table = adversarial.read_layers(model, images, 0.0, {}, 2, 1000, ["TopK"], 1).set_index("layer")
+    images, validation, _, _ = task.load("digits", 3, 30)
+    run = SHORT.but(architecture="mlp", epsilon=0.0, readings="TopK")
+    model, _ = task.train_network(run.network, images, validation)
+    table = runs.read_layers(model, images, Attack(), run).set_index("layer")
     assert table.l0["fc1"] <= 4
     assert table.l0["fc3"] <= 1
 
 
 def test_a_network_that_was_kept_is_read_again_and_not_trained(tmp_path, monkeypatch):
-    first = adversarial.attack_run(**RUN, folder=tmp_path)
+    first = runs.attack_run(RUN, folder=tmp_path)
     (path,) = tmp_path.iterdir()
     assert path.suffix == ".safetensors"
     real = training.train
     monkeypatch.setattr(training, "train", None)
-    again = adversarial.attack_run(**RUN, folder=tmp_path)
+    again = runs.attack_run(RUN, folder=tmp_path)
     for before, after in zip(first, again, strict=True):
         assert after["effective_features"] == pytest.approx(before["effective_features"], rel=1e-6)
         assert after["accuracy_0.2"] == before["accuracy_0.2"]
         assert after["loss_train"] == before["loss_train"]
-    checks = {
-        name: value for name, value in RUN.items() if name not in ("part", "n_images", "n_rows", "readings", "n_sae")
-    }
-    assert {row["check"] for row in adversarial.masking_run(**checks, folder=tmp_path)} >= {
-        "PGD",
-        "more steps",
-        "no bounds",
-    }
+    checks = runs.masking_run(runs.MaskingRun(RUN.network, 50), folder=tmp_path)
+    assert {row["check"] for row in checks} >= {"PGD", "more steps", "no bounds"}
     with pytest.raises(TypeError):
-        adversarial.attack_run(**{**RUN, "update": "leak"}, folder=tmp_path)
+        runs.attack_run(RUN.but(update="leak"), folder=tmp_path)
     path.write_bytes(path.read_bytes()[:100])  # cut short by a kill: trained again
     monkeypatch.setattr(training, "train", real)
-    adversarial.attack_run(**RUN, folder=tmp_path)
+    runs.attack_run(RUN, folder=tmp_path)
     assert path.stat().st_size > 100
     weights, about = checkpoint.read(path)
     checkpoint.write(path, weights, {"settings": about["settings"]})  # of another version: trained again, too
-    adversarial.attack_run(**RUN, folder=tmp_path)
+    runs.attack_run(RUN, folder=tmp_path)
     assert "ended" in checkpoint.read(path)[1]
 
 
-def test_networks_to_check_for_masking_are_those_of_seed_1_and_the_largest_radius():
-    runs = sweep.expand(**RUN | {"seed": [1, 2], "epsilon": [0.0, 0.1, 0.3], "n_classes": [2, 3, 5]})
-    chosen = adversarial.for_masking(runs, [2, 5], 30)
-    assert [(one["seed"], one["epsilon"], one["n_classes"], one["n_test"]) for one in chosen] == [
-        (1, 0.3, 2, 30),
-        (1, 0.3, 5, 30),
+def test_a_grid_has_radius_0_once_and_every_radius_under_each_update():
+    axes = flat(RUN) | {"seed": [1, 2], "n_classes": [2, 3, 5], "epsilon": [0.1, 0.3]}
+    del axes["update"]
+    grid = runs.grid(**axes)
+    assert len(grid) == 2 * 3 * (1 + 2 * 2)
+    assert {one.network.update for one in grid if one.network.epsilon == 0} == {"corrected"}
+    leak = runs.under_leak(grid, n_classes=[2], seed=[2])
+    assert [(one.network.epsilon, one.network.update) for one in leak] == [
+        (0, "corrected"),
+        (0.1, "leak"),
+        (0.3, "leak"),
     ]
-    inspect.signature(adversarial.masking_run).bind(**chosen[0])
+    chosen = runs.masking_runs(grid, [2, 5], 30)
+    assert {(one.network.seed, one.network.epsilon, one.n_test) for one in chosen} == {(1, 0.3, 30)}
+    assert [(one.network.n_classes, one.network.update) for one in chosen] == [
+        (n, update) for n in (2, 5) for update in ("corrected", "leak")
+    ]
 
 
 def test_unseen_images_can_be_read():
-    seen, unseen = (adversarial.attack_run(**{**RUN, "n_sae": 1, "part": part})[0] for part in adversarial.PARTS)
+    seen, unseen = (runs.attack_run(RUN.but(n_sae=1, part=part))[0] for part in ("train", "test"))
     assert seen["accuracy_0"] == unseen["accuracy_0"]
     assert seen["effective_features"] != unseen["effective_features"]
 
@@ -273,8 +273,8 @@ def test_unseen_images_can_be_read():
 def test_a_grid_on_a_cluster_that_loses_a_worker_has_every_run_once(tmp_path):
     """One of two workers is killed while it trains; the scheduler gives its run to the other."""
     distributed = pytest.importorskip("distributed")
-    small = {**RUN, "n_sae": 1, "readings": "TopK", "epochs": 2}
-    runs = sweep.expand(**{**small, "epsilon": [0.0, 0.2], "seed": [1, 2]})
+    axes = flat(RUN) | {"n_sae": 1, "readings": "TopK", "epochs": 2, "epsilon": [0.0, 0.2], "seed": [1, 2]}
+    asked = sweep.expand(runs.AttackRun, **axes)
     path = tmp_path / "rows.csv"
 
     def kill_one(cluster):
@@ -291,12 +291,14 @@ def test_a_grid_on_a_cluster_that_loses_a_worker_has_every_run_once(tmp_path):
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         killer = threading.Thread(target=kill_one, args=(cluster,))
         killer.start()
-        table = sweep.run(adversarial.attack_run, runs, path, cluster=cluster.scheduler_address)
+        table = sweep.run(runs.attack_run, asked, path, cluster=cluster.scheduler_address)
         killer.join()
     assert len(killed) == 1
     first = table[table.row.str.startswith("1/")]
-    assert sorted(zip(first.epsilon, first.seed, strict=True)) == sorted((r["epsilon"], r["seed"]) for r in runs)
-    assert len(table) == sum(2 if r["epsilon"] == 0 else 4 for r in runs)
+    assert sorted(zip(first.epsilon, first.seed, strict=True)) == sorted(
+        (one.network.epsilon, one.network.seed) for one in asked
+    )
+    assert len(table) == sum(2 if one.network.epsilon == 0 else 4 for one in asked)
 
 
 def planted(clean=(2.0, -1.0), attacked=(2.0, -1.0), noise=0.0, shared=0.0, seed=0):
@@ -317,18 +319,20 @@ def planted(clean=(2.0, -1.0), attacked=(2.0, -1.0), noise=0.0, shared=0.0, seed
                         if epsilon or (inputs == "clean" and update == "corrected"):
                             F = base * (1 + sign * slope * epsilon + own + noise * rng.normal())
                             rows.append(("mnist", 2, "mlp", 32, update, epsilon, network, layer, inputs, parameters, F))
-    names = [*adversarial.CONDITION, "epsilon", "seed", "layer", "inputs", "parameters", "effective_features"]
+    names = [*slopes.NETWORK, "layer", "inputs", "parameters", "effective_features"]
     return pd.DataFrame(rows, columns=names)
 
 
 def test_planted_slopes_are_found():
-    found = adversarial.slopes(planted()).set_index("update")
+    found = slopes.slopes(planted()).set_index("update")
     assert found.slope.to_dict() == pytest.approx({"corrected": (100 * 2 - 300) / 400, "leak": (300 - 100 * 2) / 400})
     assert found.variance.max() < 1e-12
     assert found.n.tolist() == [12, 12]
-    assert adversarial.slopes(planted(), layers="equal").slope.tolist() == pytest.approx([0.5, -0.5])
+    assert slopes.slopes(planted(), layers="equal").slope.tolist() == pytest.approx([0.5, -0.5])
     apart = planted(clean=(1.0, 1.0), attacked=(3.0, 3.0))
-    by_input = {inputs: adversarial.slopes(apart, inputs=inputs).slope[0] for inputs in ("clean", "attacked", "both")}
+    by_input = {
+        inputs: slopes.slopes(apart, Choice(inputs=inputs)).slope[0] for inputs in ("clean", "attacked", "both")
+    }
     assert by_input == pytest.approx({"clean": 1, "attacked": 3, "both": 2})
 
 
@@ -339,7 +343,7 @@ def test_the_variance_of_a_slope_is_that_of_its_estimate(inputs, slope):
     The leak's slope is the negative, where that makes the estimate more certain.
     """
     estimates = pd.concat(
-        adversarial.slopes(planted((slope, slope), (slope, slope), 0.02, 0.05, seed), inputs=inputs)
+        slopes.slopes(planted((slope, slope), (slope, slope), 0.02, 0.05, seed), Choice(inputs=inputs))
         for seed in range(150)
     )
     for _, found in estimates.groupby("update"):
@@ -356,62 +360,60 @@ def hunched(seed=0, jump=0.5, after=-1.0):
 
 @pytest.mark.parametrize("inputs", ["clean", "both"])
 def test_a_line_above_radius_0_and_its_variance_pass_over_the_jump(inputs):
-    found = pd.concat(adversarial.slopes(hunched(seed), inputs=inputs, radii="above 0") for seed in range(150))
+    found = pd.concat(slopes.slopes(hunched(seed), Choice(inputs=inputs, radii="above 0")) for seed in range(150))
     assert found.slope.mean() == pytest.approx(-1, abs=0.05)
     assert found.slope.var() == pytest.approx(found.variance.mean(), rel=0.3)
 
 
 def test_the_shape_of_a_hunch_is_seen_and_a_line_is_one():
-    shapes = pd.concat(adversarial.shapes(hunched(seed)) for seed in range(100))
+    shapes = pd.concat(slopes.shapes(hunched(seed)) for seed in range(100))
     assert shapes.jump.mean() == pytest.approx(0.5, abs=0.02)
     assert shapes.above.mean() == pytest.approx(-1, abs=0.05)
     assert (shapes.line_p < 0.05).all()
     one = hunched()
     one = one[(one.layer == "fc1") & (one.inputs == "clean") & (one["update"].eq("corrected") | (one.epsilon == 0))]
     line, free = (ols(f"effective_features ~ {x}", one).fit() for x in ("epsilon", "C(epsilon)"))
-    assert adversarial.shapes(one).line_p[0] == pytest.approx(anova_lm(line, free)["Pr(>F)"][1])
-    straight = pd.concat(adversarial.shapes(planted(shared=0.05, seed=seed)) for seed in range(200))
+    assert slopes.shapes(one).line_p[0] == pytest.approx(anova_lm(line, free)["Pr(>F)"][1])
+    straight = pd.concat(slopes.shapes(planted(shared=0.05, seed=seed)) for seed in range(200))
     assert 0.02 < (straight.line_p < 0.05).mean() < 0.09
     assert straight.groupby("update").jump.mean().to_dict() == pytest.approx(
         {"corrected": -0.025, "leak": 0.025}, abs=0.01
     )
 
 
-def test_logits_count_only_where_asked():
+def test_logits_do_not_count():
     table = planted()
     out = table[table.layer == "fc1"].assign(layer="out", parameters=10_000)
-    both = pd.concat([table, out])
-    assert adversarial.slopes(both).equals(adversarial.slopes(table))
-    assert adversarial.slopes(both, logits=True).slope[0] > 1.5
+    assert slopes.slopes(pd.concat([table, out])).equals(slopes.slopes(table))
 
 
 def test_what_cannot_be_a_slope_is_named():
     table = planted()
     with pytest.raises(ValueError, match="has no network at radius 0"):
-        adversarial.slopes(table[table.epsilon > 0])
-    with pytest.raises(ValueError, match="inputs must be one of both, clean, attacked"):
-        adversarial.slopes(table, inputs="all")
-    with pytest.raises(ValueError, match="radii of all, above 0; got 'parameters', 'some'"):
-        adversarial.slopes(table, radii="some")
+        slopes.slopes(table[table.epsilon > 0])
+    with pytest.raises(ValueError, match="inputs must be 'both', 'clean' or 'attacked', got 'all'"):
+        Choice(inputs="all")
+    with pytest.raises(ValueError, match="radii must be 'all' or 'above 0', got 'some'"):
+        Choice(radii="some")
     with pytest.raises(ValueError, match="too few networks or radii for a line through the radii above 0: 6"):
-        adversarial.slopes(table[table.epsilon < 0.2], radii="above 0")
+        slopes.slopes(table[table.epsilon < 0.2], Choice(radii="above 0"))
     with pytest.raises(ValueError, match="too few networks or radii for a line through the radii all: 2"):
-        adversarial.slopes(table[(table.epsilon < 0.2) & (table.seed == 1)])
+        slopes.slopes(table[(table.epsilon < 0.2) & (table.seed == 1)])
     for name in ("reading", "lr", "batch_size", "milestones", "products", "keep", "weight_decay"):
         with pytest.raises(ValueError, match=f"several protocols: {name} is a, b"):
-            adversarial.slopes(pd.concat([table.assign(**{name: "a"}), table.assign(**{name: "b"})]))
+            slopes.slopes(pd.concat([table.assign(**{name: "a"}), table.assign(**{name: "b"})]))
     gap = (table.layer == "fc2") & (table.epsilon == 0.2) & (table.seed == 3) & (table["update"] == "leak")
     with pytest.raises(ValueError, match=r"without a row of every layer and kind of input: \[\(0.2, 3\)\]"):
-        adversarial.slopes(table[~gap])
+        slopes.slopes(table[~gap])
     attacked = (table.inputs == "attacked") & (table.epsilon == 0.3) & (table.seed == 1) & (table["update"] == "leak")
     with pytest.raises(ValueError, match=r"every layer and kind of input: \[\(0.3, 1\)\]"):
-        adversarial.slopes(table[~attacked])
-    assert len(adversarial.slopes(table[~attacked], inputs="clean")) == 2
+        slopes.slopes(table[~attacked])
+    assert len(slopes.slopes(table[~attacked], Choice(inputs="clean"))) == 2
     with pytest.raises(ValueError, match="its networks at radius 0 have not the layers of the others"):
-        adversarial.slopes(table[(table.epsilon > 0) | (table.layer == "fc1")])
+        slopes.slopes(table[(table.epsilon > 0) | (table.layer == "fc1")])
     table.loc[3, "effective_features"] = np.nan
     with pytest.raises(ValueError, match="effective_features holds 1 NaN"):
-        adversarial.slopes(table)
+        slopes.slopes(table)
 
 
 def test_a_network_with_a_silent_layer_is_left_out_and_named():
@@ -419,17 +421,17 @@ def test_a_network_with_a_silent_layer_is_left_out_and_named():
     silent = (table.epsilon == 0.3) & (table.seed == 2) & (table["update"] == "leak") & (table.layer == "fc2")
     table.loc[silent, "effective_features"] = np.nan
     logits = table[table.layer == "fc1"].assign(layer="out", effective_features=np.nan)
-    spoken, lost = adversarial.speaking(pd.concat([table, logits]))
+    spoken, lost = slopes.without_silent(pd.concat([table, logits]))
     assert lost[["update", "epsilon", "seed"]].to_numpy().tolist() == [["leak", 0.3, 2]]
     assert len(spoken) == len(table) + len(logits) - 6
-    assert adversarial.slopes(spoken).set_index("update").n.to_dict() == {"corrected": 12, "leak": 11}
+    assert slopes.slopes(spoken).set_index("update").n.to_dict() == {"corrected": 12, "leak": 11}
 
 
 def test_a_condition_without_a_level_is_left_out_and_named():
     table = planted()
     other = planted().assign(n_classes=3)
     other.loc[(other.epsilon == 0) & (other.layer == "fc1"), "effective_features"] = np.nan
-    spoken, lost = adversarial.speaking(pd.concat([table, other]))
+    spoken, lost = slopes.without_silent(pd.concat([table, other]))
     assert spoken.equals(table)
     assert len(lost) == 3 * (1 + 2 * 3)
     assert set(lost.n_classes) == {3}
@@ -437,33 +439,33 @@ def test_a_condition_without_a_level_is_left_out_and_named():
 
 def test_no_condition_has_no_slope_but_the_columns_of_one():
     table = planted()
-    assert adversarial.slopes(table[table.epsilon == 0]).columns.tolist() == adversarial.slopes(table).columns.tolist()
+    assert slopes.slopes(table[table.epsilon == 0]).columns.tolist() == slopes.slopes(table).columns.tolist()
     table = table.assign(**{f"accuracy_{radius}": 0.9 for radius in ("0", "0.1", "0.2", "0.3")})
-    choices = adversarial.slopes_by_choice(table[table.epsilon < 0.2], {"F": "effective_features"})
+    choices = slopes.slopes_by_choice(table[table.epsilon < 0.2], ["F"])
     assert choices.empty
-    assert choices.columns.tolist() == adversarial.slopes_by_choice(table, {"F": "effective_features"}).columns.tolist()
+    assert choices.columns.tolist() == slopes.slopes_by_choice(table, ["F"]).columns.tolist()
 
 
 def test_a_network_is_above_chance_at_its_own_radius():
     rows = pd.DataFrame({"n_classes": [2, 2, 10, 10], "epsilon": [0.0, 0.3, 0.3, 0.1]})
     rows["accuracy_0"], rows["accuracy_0.1"], rows["accuracy_0.3"] = 0.99, 0.25, [0.1, 0.59, 0.15, 0.9]
-    assert adversarial.above_chance(rows).tolist() == [True, False, False, True]
-    assert adversarial.above_chance(rows, margin=0.05).tolist() == [True, True, False, True]
+    assert slopes.above_chance(rows).tolist() == [True, False, False, True]
+    assert slopes.above_chance(rows, margin=0.05).tolist() == [True, True, False, True]
     with pytest.raises(ValueError, match=r"2 rows have no accuracy at the radius of their training, 0\.15, 0\.3"):
-        adversarial.own_accuracy(rows.assign(**{"epsilon": [0.0, 0.3, 0.15, 0.1], "accuracy_0.3": np.nan}))
+        slopes.own_accuracy(rows.assign(**{"epsilon": [0.0, 0.3, 0.15, 0.1], "accuracy_0.3": np.nan}))
 
 
 def test_a_radius_of_ones_own_has_its_robustness():
-    row = adversarial.attack_run(**{**RUN, "epsilon": 0.15, "n_sae": 1, "readings": "TopK", "epochs": 2})[0]
+    row = runs.attack_run(RUN.but(epsilon=0.15, n_sae=1, readings="TopK", epochs=2))[0]
     assert {name for name in row if name.startswith("accuracy_0")} == {
         f"accuracy_{radius}" for radius in ("0", "0.1", "0.15", "0.2", "0.3")
     }
-    assert adversarial.own_accuracy(pd.DataFrame([row | {"epsilon": 0.15}]))[0] == row["accuracy_0.15"]
+    assert slopes.own_accuracy(pd.DataFrame([row | {"epsilon": 0.15}]))[0] == row["accuracy_0.15"]
 
 
 def test_a_stopped_run_of_a_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
     """Stopped in its third epoch: what is trained again is that one and what follows, and the network is the same."""
-    whole = adversarial.attack_run(**{**RUN, "n_sae": 1, "epochs": 5})
+    whole = runs.attack_run(RUN.but(n_sae=1, epochs=5))
     done, one_epoch = [], training._epoch
 
     def stopped(*args):
@@ -478,9 +480,9 @@ def test_a_stopped_run_of_a_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "_epoch", stopped)
     with pytest.raises(KeyboardInterrupt):
-        adversarial.attack_run(**{**RUN, "n_sae": 1, "epochs": 5}, folder=tmp_path)
+        runs.attack_run(RUN.but(n_sae=1, epochs=5), folder=tmp_path)
     monkeypatch.setattr(training, "_epoch", counted)
-    again = adversarial.attack_run(**{**RUN, "n_sae": 1, "epochs": 5}, folder=tmp_path)
+    again = runs.attack_run(RUN.but(n_sae=1, epochs=5), folder=tmp_path)
     assert len(done) == 5
     assert [row["loss_train"] for row in again] == [row["loss_train"] for row in whole]
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
@@ -493,27 +495,27 @@ def test_every_choice_has_its_slopes():
     for radius in ("0", "0.1", "0.2", "0.3"):
         table[f"accuracy_{radius}"] = 0.9
     table.loc[table["update"] == "leak", "accuracy_0.3"] = table.loc[table["update"] == "leak", "accuracy_0.2"] = 0.5
-    found = adversarial.slopes_by_choice(table, {"F": "effective_features", "rank": "effective_rank"})
+    found = slopes.slopes_by_choice(table, ["F", "effective rank"])
     choices = ["measure", "counted", "inputs", "layers", "update"]
     slope = found[found.radii == "all"].set_index(choices).slope
     assert len(found) == 2 * 2 * 3 * 2 * (2 + 1)  # the leak has one radius above chance, which is no condition
     assert slope["F", "all", "clean", "equal", "corrected"] == pytest.approx(1)
     assert slope["F", "above chance", "attacked", "parameters", "corrected"] == pytest.approx(3)
     assert slope["F", "all", "both", "parameters", "leak"] == pytest.approx(-2)
-    assert slope.xs("rank", level="measure").abs().max() < 1e-9
+    assert slope.xs("effective rank", level="measure").abs().max() < 1e-9
     assert ("above chance", "leak") not in set(zip(found.counted, found["update"], strict=True))
 
 
 def test_radius_0_stands_under_every_update_and_the_usual_comes_first():
-    table = adversarial.for_both_updates(planted())
+    table = slopes.unattacked_for_both(planted())
     assert table.groupby("update").size().nunique() == 1
     assert table[table.epsilon == 0].groupby("update").size().to_dict() == {"corrected": 6, "leak": 6}
     one = planted()
     wide = one[one["update"] == "corrected"].assign(width=64)  # the leak was not run there
-    table_of_two = adversarial.for_both_updates(pd.concat([one, wide]))
+    table_of_two = slopes.unattacked_for_both(pd.concat([one, wide]))
     assert set(table_of_two[table_of_two.width == 64]["update"]) == {"corrected"}
     table["dataset"] = np.where(np.arange(len(table)) % 2, "mnist", "fashion-mnist")
-    found = adversarial.ordered(table, "update", "dataset", "epsilon")
+    found = analysis.paper_first(table, "update", "dataset", "epsilon")
     first = found.drop_duplicates(["update", "dataset"])[["update", "dataset"]].to_numpy().tolist()
     assert first == [[u, d] for u in ("leak", "corrected") for d in ("mnist", "fashion-mnist")]
     assert found.epsilon[:3].tolist() == [0.0] * 3

@@ -3,20 +3,22 @@
 import pytest
 import torch
 
-from superpos import data, networks, robustness, training
+from superpos import data, networks, training
+from superpos.attacks import Attack
+from superpos.findings.adversarial import robustness
 
 
 @pytest.fixture(scope="module")
 def trained():
     train, test = data.load("digits")
     model = networks.build("mlp", train.shape, 10, width=16, seed=1)
-    training.train(model, train, epochs=15, seed=1, epsilon=0.1, attack={"steps": 5, "step_size": 0.05})
+    training.train(model, train, training.Settings(15, epsilon=0.1, attack=Attack(5, 0.05)), seed=1)
     return model, test.take(200, seed=0)
 
 
 def test_accuracy_falls_with_the_radius(trained):
     model, images = trained
-    table = robustness.curve(model, images, [0.0, 0.1, 0.3], {"steps": 10, "step_size": 0.05})
+    table = robustness.curve(model, images, [0.0, 0.1, 0.3], Attack(10, 0.05))
     assert table.accuracy[0] == training.accuracy(model, images)
     assert table.accuracy.is_monotonic_decreasing
     assert table.accuracy[2] < 0.5
@@ -24,7 +26,7 @@ def test_accuracy_falls_with_the_radius(trained):
 
 def test_an_honest_network_passes(trained):
     model, images = trained
-    table = robustness.masking_checks(model, images, 0.1, steps=20, step_size=0.02).set_index("check")
+    table = robustness.masking_checks(model, images, 0.1, Attack(20, 0.02)).set_index("check")
     assert table.passed.all()
     assert table.accuracy["noise"] > table.accuracy["PGD"]
     assert table.accuracy["more starts"] <= table.accuracy["PGD"]
@@ -43,8 +45,8 @@ def test_a_network_whose_gradients_vanish_is_found_out(trained):
         def forward(self, x):
             return 1e4 * self.inner(x)
 
-    table = robustness.masking_checks(Masked(), images, 0.1, steps=20, step_size=0.02).set_index("check")
-    honest = robustness.masking_checks(model, images, 0.1, steps=20, step_size=0.02).set_index("check")
+    table = robustness.masking_checks(Masked(), images, 0.1, Attack(20, 0.02)).set_index("check")
+    honest = robustness.masking_checks(model, images, 0.1, Attack(20, 0.02)).set_index("check")
     assert table.accuracy["PGD"] > honest.accuracy["PGD"] + 0.02
     assert not table.passed["no bounds"]
 
@@ -61,10 +63,10 @@ class Planted(torch.nn.Module):
         return torch.cat([torch.zeros_like(z), z], 1) + 0 * self.unused
 
 
-def failed(signal, *, epsilon=0.1, **options):
+def failed(signal, steps, step_size, epsilon=0.1):
     """Which checks fail on forty images of label 1 and value ½, so that noise and starts differ and nothing else does."""
     images = data.LabelledImages(torch.full((40, 1, 1, 1), 0.5), torch.ones(40, dtype=torch.long), ("a", "b"))
-    table = robustness.masking_checks(Planted(signal), images, epsilon, **options)
+    table = robustness.masking_checks(Planted(signal), images, epsilon, Attack(steps, step_size))
     return table.check[~table.passed].tolist()
 
 
@@ -87,8 +89,8 @@ def test_each_sign_of_masking_is_seen_by_its_own_check():
     def by_luck(x):  # flat everywhere: only the start decides
         return right_but(x, x > 0.58, -1 + 0 * x)
 
-    assert failed(slow, epsilon=0.3, steps=12, step_size=0.005) == ["more steps", "more starts"]
-    assert failed(one_point, steps=5, step_size=0.02) == ["one step"]
-    assert failed(led_away, steps=5, step_size=0.02) == ["noise"]
-    assert failed(by_luck, steps=5, step_size=0.02) == ["more starts"]
-    assert failed(lambda x: x - 0.35, epsilon=0.3, steps=40, step_size=0.02) == []
+    assert failed(slow, 12, 0.005, epsilon=0.3) == ["more steps", "more starts"]
+    assert failed(one_point, 5, 0.02) == ["one step"]
+    assert failed(led_away, 5, 0.02) == ["noise"]
+    assert failed(by_luck, 5, 0.02) == ["more starts"]
+    assert failed(lambda x: x - 0.35, 40, 0.02, epsilon=0.3) == []

@@ -1,11 +1,13 @@
-"""The toy model: its samples, its gradients against autograd, its known ends."""
+"""The toy model: its samples, its gradients against autograd, its known ends; and its tables, on made-up rows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from superpos import metrics
-from superpos.systems import toy
+from superpos import metrics, sweep
+from superpos.findings.toy import analysis, runs
+from superpos.findings.toy import task as toy
 
 
 def test_samples_have_the_sparsity_and_are_uniform_when_active():
@@ -48,7 +50,7 @@ def test_a_model_does_not_depend_on_its_neighbours():
 
 def test_sparsities_span_the_range():
     for spacing in ("log", "linear"):
-        s = toy.sparsities(11, 0.001, 0.999, spacing)
+        s = toy.sparsities(11, spacing)
         assert (s[0], s[-1]) == (pytest.approx(0.001), pytest.approx(0.999))
         assert (s.diff() > 0).all()
     steps = np.diff(np.log(1 - toy.sparsities(5).numpy()))
@@ -56,8 +58,7 @@ def test_sparsities_span_the_range():
 
 
 def test_a_run_gives_a_row_a_model():
-    row = {"config": "protocol", "spacing": "log", "n_models": 3, "seed": 0, "n": 500, "toy_steps": 30}
-    rows = toy.toy_run(**row)
+    rows = runs.toy_run(runs.Run(reading="protocol", n_models=3, n_rows=500, toy_steps=30))
     assert [r["model"] for r in rows] == [0, 1, 2]
     assert all(r["psi"] == pytest.approx(r["effective_features"] / 5) for r in rows)
 
@@ -67,10 +68,66 @@ def test_a_run_gives_a_row_a_model():
     [
         (lambda: toy.train_toys([0.5], seeds=[1, 2]), "1 sparsities for 2 seeds"),
         (lambda: toy.train_toys([1.0], seeds=[1]), "below 1"),
-        (lambda: toy.sparsities(3, 0.9, 0.1), "0 <= low < high < 1"),
-        (lambda: toy.sparsities(3, spacing="cubic"), "'cubic'"),
+        (lambda: toy.sparsities(3, "cubic"), "spacing must be one of log, linear, got 'cubic'"),
+        (lambda: runs.Run(reading="best", n_models=3), "reading must be one of published, protocol, got 'best'"),
+        (lambda: runs.Run(reading="protocol", n_models=3, spacing="cubic"), "spacing must be 'log' or 'linear'"),
     ],
 )
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_stability_grid_changes_one_field_at_a_time():
+    n_rows = {"published": 20, "protocol": 50}
+    family = {"n_models": 2, "toy_steps": 10}
+    found = runs.stability_grid(n_rows, 4, [1], {"l1": [3.0], "n_neurons": [2]}, **family)
+    of_others = {(run.reading, run.n_rows, run.spacing) for run in found if run.seed == 1}
+    assert of_others == {(name, n, s) for name, n in [*n_rows.items(), ("protocol", 20)] for s in ("log", "linear")}
+    changed = [{"l1": run.l1, "n_neurons": run.n_neurons} for run in found if run.seed == 4]
+    assert changed == [{"l1": 3.0, "n_neurons": 5}] * 2 + [{"l1": None, "n_neurons": 2}] * 2
+    assert len(found) == 10
+
+
+def test_interference_is_the_gram_matrix_of_the_directions():
+    model = toy.Toy(torch.tensor([[1.0, 0, -1], [0, 2, 0]]), torch.zeros(3), 0.5, 0.0)
+    table = analysis.interference([model, model])
+    assert len(table) == 2 * 9
+    overlap = table[table.frame == 1].pivot(index="feature i", columns="feature j", values="overlap")
+    assert overlap.to_numpy().tolist() == [[1, 0, -1], [0, 4, 0], [-1, 0, 1]]
+
+
+def made_up(folder, **columns):
+    """Results files in which ψ follows the truth on a line, but for what the columns say."""
+    truth = np.linspace(1, 3, 12)
+    both = [
+        pd.DataFrame(
+            {"reading": name, "model": range(12), "psi_weights": truth, "psi": truth, "sparsity": 0.5, "fvu": 0.1}
+        )
+        for name in ("published", "protocol")
+    ]
+    table = pd.concat(both, ignore_index=True).assign(
+        seed=1, spacing="log", n_rows=50_000, n_neurons=5, expansion=8.0, l1=np.nan
+    )
+    pd.concat([table.assign(sae_seed=k) for k in (1, 2)]).assign(**columns).to_csv(
+        folder / "toy_truth.csv", index=False
+    )
+    flat = table.assign(l1=3.0, psi=table.psi_weights.to_numpy()[::-1])
+    pd.concat([table, flat]).to_csv(folder / "toy.csv", index=False)
+    return sweep.Rows(folder)
+
+
+def test_stability_varies_one_axis_and_gives_rows_without_a_lambda_their_own(tmp_path):
+    table = analysis.stability(made_up(tmp_path), "l1").set_index(["reading", "l1"]).r
+    assert table.round(6).to_dict() == {
+        ("published", 0.1): 1.0, ("published", 3.0): -1.0, ("protocol", 0.5): 1.0, ("protocol", 3.0): -1.0,
+    }  # fmt: skip
+    assert len(analysis.stability(made_up(tmp_path), "expansion")) == 2, "rows of another λ are left out"
+
+
+def test_the_saes_of_a_model_are_averaged_and_their_spread_is_told(tmp_path):
+    rows = made_up(tmp_path, psi=np.repeat([1.0, 3.0], 24))
+    assert analysis.by_model(rows).psi.unique().tolist() == [2.0]
+    rows = made_up(tmp_path)
+    assert analysis.sae_seeds(rows).spread.tolist() == [0.0, 0.0]
+    assert analysis.by_sparsity(rows).ratio.tolist() == [1.0, 1.0]

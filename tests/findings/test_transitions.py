@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from superpos import transitions
+from superpos.findings.grokking import analysis, transitions
 
 T = np.arange(0, 2001, 50)
 
@@ -49,15 +49,15 @@ def test_the_part_of_a_fall_inside_a_window():
 
 def test_steepest_moments_know_their_windows():
     table = pd.concat([network(1, 900), network(2, 1100)])
-    starts, ends = pd.Series({1: 300.0, 2: 300.0}), pd.Series({1: 1900.0, 2: 1200.0})
-    found = transitions.steepest_moments(table, "late", -1, starts, ends)
+    windows = pd.DataFrame({"start": 300.0, "end": {1: 1900.0, 2: 1200.0}})
+    found = transitions.steepest_moments(table, "late", -1, windows)
     assert found["at"].tolist() == [pytest.approx(1100, abs=50), 1200]
     assert found.edge.tolist() == [0, 1]
 
 
 def test_noise_leads_towards_the_middle_of_the_window():
-    starts, ends = pd.Series({1: 200.0, 2: 200.0}), pd.Series({1: 1800.0, 2: 1800.0})
-    leads = transitions.noise_leads(T, pd.Series({1: 1000.0, 2: 400.0}), starts, ends)
+    table, windows = pd.concat([network(1), network(2)]), pd.DataFrame({"start": 200.0, "end": 1800.0}, index=[1, 2])
+    leads = transitions.noise_leads(table, pd.Series({1: 1000.0, 2: 400.0}), windows)
     assert leads[1] == pytest.approx(0, abs=120)
     assert leads[2] == pytest.approx(600, abs=120)
 
@@ -86,3 +86,74 @@ def test_own_series_stand_out_only_where_they_share_more_than_the_trend():
     assert abs(apart.excess.mean()) < 0.15
     by_hand = np.corrcoef(table[table.seed == 3].a, table[table.seed == 5].c)[0, 1]
     assert transitions.pairings(table, "a", "c").loc[3, 5] == pytest.approx(by_hand)
+
+
+def logistic(t, middle, width=50):
+    return 1 / (1 + np.exp(-(t - middle) / width))
+
+
+@pytest.mark.parametrize("middle", [300, 700])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_the_steepest_moment_of_a_logistic_is_its_middle(middle, direction):
+    t = np.arange(0, 1001, 10)
+    noise = np.random.default_rng(1).normal(0, 0.01, t.size)
+    found, at_an_edge = transitions.steepest(t, direction * 20 * (logistic(t, middle) + noise), direction)
+    assert found == pytest.approx(middle, abs=40)
+    assert not at_an_edge
+
+
+def test_what_lies_before_the_start_is_no_steepest_moment():
+    t = np.arange(0, 1001, 10)
+    y = 5 * logistic(t, 200) + logistic(t, 700)
+    assert transitions.steepest(t, y, 1) == (pytest.approx(200, abs=10), False)
+    assert transitions.steepest(t, y, 1, start=500) == (pytest.approx(700, abs=10), False)
+    assert transitions.steepest(t, y, 1, start=250, end=600) == (250, True)
+    with pytest.raises(ValueError, match="no time lies between 2000 and inf"):
+        transitions.steepest(t, y, 1, start=2000)
+
+
+def test_a_ratio_of_means_by_hand():
+    """(1 + 2 + 3) / (2 + 2 + 4); without each in turn 5/6, 4/6, 3/4; pseudo-values 3·6/8 − 2·those."""
+    ratio, low, high = transitions.ratio_interval([1, 2, 3], [2, 2, 4])
+    pseudo = [3 * 0.75 - 2 * value for value in (5 / 6, 4 / 6, 3 / 4)]
+    half = np.std(pseudo, ddof=1) / 3**0.5 * 4.302653
+    assert ratio == 0.75
+    assert [low, high] == pytest.approx([np.mean(pseudo) - half, np.mean(pseudo) + half])
+
+
+def test_the_interval_of_a_ratio_covers_it():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        below = rng.normal(2, 0.5, 10)
+        _, low, high = transitions.ratio_interval(0.6 * below + rng.normal(0, 0.3, 10), below)
+        covered += low <= 0.6 <= high
+    assert 180 <= covered <= 199
+
+
+def test_smoothing_keeps_parabolas_and_gives_their_slope():
+    t = np.arange(20.0)
+    assert transitions.smooth(t**2) == pytest.approx(t**2)
+    assert transitions.smooth(t**2, derivative=1) == pytest.approx(2 * t)
+
+
+def test_a_crossing_lies_between_two_points():
+    assert transitions.crossing([0, 10, 20, 30], [0.0, 0.0, 1.0, 0.2], 0.25) == pytest.approx(12.5)
+    assert transitions.crossing([5, 10], [0.5, 0.1], 0.25) == 5
+    assert np.isnan(transitions.crossing([0, 10], [0.0, 0.2], 0.25))
+
+
+def test_a_series_with_a_gap_is_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        transitions.smooth([1.0, np.nan, *range(10)])
+
+
+def test_bars_of_a_timeline_are_its_words():
+    rows = pd.DataFrame([{"step": 5, "shares": "0.7 0.2995 0.0005", "tuned": "bs-", "spectrum": "0.9 0.1"}])
+    bars = analysis.timeline_bars(rows)
+    assert bars.to_numpy().tolist() == [
+        [5, "code", 1, "b", 0.7],
+        [5, "code", 2, "a + b", 0.2995],
+        [5, "frequency", 1, "power", 0.9],
+        [5, "frequency", 2, "power", 0.1],
+    ]

@@ -14,16 +14,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from superpos import statistics
-from superpos.findings.adversarial.slopes import (
-    NETWORK,
-    USUAL,
-    above_chance,
-    own_accuracy,
-    slopes,
-    slopes_by_choice,
-    unattacked_for_both,
-    without_silent,
-)
+from superpos.findings.adversarial import slopes
 from superpos.settings import flat
 from superpos.sweep import Rows
 
@@ -42,8 +33,8 @@ def paper_first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 def each_network(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a network, with its accuracy under attack at its own radius, `own`, and whether that is above chance."""
-    each = rows.drop_duplicates(NETWORK)
-    return each.assign(own=own_accuracy(each), above_chance=above_chance(each))
+    each = rows.drop_duplicates(slopes.NETWORK)
+    return each.assign(own=slopes.own_accuracy(each), above_chance=slopes.above_chance(each))
 
 
 def learned(each: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -62,7 +53,7 @@ def n_updates(each: pd.DataFrame) -> pd.DataFrame:
 
 def lost_to_more_steps(masking: pd.DataFrame) -> pd.Series:
     """The accuracy that five times the attack's steps cost each network that was checked for masking."""
-    accuracy = masking.set_index([*NETWORK, "check"]).accuracy.unstack("check")
+    accuracy = masking.set_index([*slopes.NETWORK, "check"]).accuracy.unstack("check")
     return accuracy["PGD"] - accuracy["more steps"]
 
 
@@ -83,7 +74,7 @@ def relative(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 def ratios(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """`over_radii` of relative F under each update, clean and attacked apart, which start from the same rows at radius 0."""
-    table = relative(unattacked_for_both(rows), by)
+    table = relative(slopes.unattacked_for_both(rows), by)
     table = pd.concat([table, table[table.epsilon == 0].assign(inputs="attacked")])
     return over_radii(table, [*by, "inputs"], "ratio")
 
@@ -128,7 +119,7 @@ def h3_slopes(rows: Rows) -> pd.DataFrame:
 def _slopes(rows: Rows, architectures: Sequence[str]) -> pd.DataFrame:
     table = rows["adversarial"]
     return paper_first(
-        with_intervals(slopes(without_silent(table[table.architecture.isin(architectures)])[0])), "update"
+        with_intervals(slopes.slopes(slopes.without_silent(table[table.architecture.isin(architectures)])[0])), "update"
     )
 
 
@@ -209,8 +200,8 @@ def by_reading(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """H2 in one line by every reading: the slopes of its conditions, theirs on x, and how many networks were left out."""
     found = []
     for reading, part in [*rows.groupby("reading"), *others.groupby("reading", sort=False)]:
-        spoken, lost = without_silent(part)
-        table = for_h2(slopes(spoken))
+        spoken, lost = slopes.without_silent(part)
+        table = for_h2(slopes.slopes(spoken))
         by_classes = {f"{n} classes": slope for n, slope in zip(table.n_classes, table.slope, strict=True)}
         line = lines(table)[["slope", "low", "high"]].rename(columns={"slope": "h2"}).to_dict("records")
         found.append({"reading": reading, **by_classes, **dict(*line), "left out": len(lost)})
@@ -219,7 +210,7 @@ def by_reading(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
 
 def spread_of_saes(rows: pd.DataFrame) -> pd.DataFrame:
     """By classes, the standard deviation of a network's relative F over SAE seeds, beside its change to the largest radius."""
-    rows = relative(without_silent(rows)[0], ["n_classes", "layer"])
+    rows = relative(slopes.without_silent(rows)[0], ["n_classes", "layer"])
     by = rows.groupby(["n_classes", "epsilon", "sae_seed", "layer"])[["ratio", "parameters"]].mean()
     sums = by.assign(ratio=by.ratio * by.parameters).groupby(level=[0, 1, 2]).sum()
     over_seeds = (sums.ratio / sums.parameters).unstack("sae_seed")
@@ -240,9 +231,9 @@ def resnet_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def every_choice(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """`slopes_by_choice` of the usual reading, and of F by each of the others, which its `measure` then names."""
-    tables = [slopes_by_choice(without_silent(rows)[0])]
+    tables = [slopes.slopes_by_choice(slopes.without_silent(rows)[0])]
     for reading, part in others[others.n_sae == 1].groupby("reading", sort=False):
-        tables.append(slopes_by_choice(without_silent(part)[0], ["F"]).assign(measure=f"F, {reading}"))
+        tables.append(slopes.slopes_by_choice(slopes.without_silent(part)[0], ["F"]).assign(measure=f"F, {reading}"))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -252,7 +243,7 @@ def specifications(table: pd.DataFrame) -> pd.DataFrame:
     table: placed slopes by choice. Several lines are pooled, and a single one is a meta-regression, both with random effects.
     NaN where no line has three conditions, or only one of several has.
     """
-    by = ["where", "update", *(name for name in flat(USUAL) if name in table)]
+    by = ["where", "update", *(name for name in flat(slopes.USUAL) if name in table)]
     found = [(*key, *_estimate(part)) for key, part in table.groupby(by, sort=False)]
     names = ["estimate", "low", "high"]
     return pd.DataFrame(found, columns=[*by, *names, "conditions"]).astype(dict.fromkeys(names, float))
@@ -299,7 +290,7 @@ def sides(h2: pd.DataFrame, h3: pd.DataFrame) -> pd.DataFrame:
 
 def one_other_choice(table: pd.DataFrame) -> pd.DataFrame:
     """Specifications that are the usual one but for one choice: choice, which (where and update), words, and the side of zero."""
-    usual, found = {name: value for name, value in flat(USUAL).items() if name in table}, []
+    usual, found = {name: value for name, value in flat(slopes.USUAL).items() if name in table}, []
     for row in table.dropna().to_dict("records"):
         other = [name for name, value in usual.items() if row[name] != value]
         if len(other) <= 1:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from superpos import statistics
 from superpos.claims import Claim, Estimate, MeetsPaper, OnSide, not_run
-from superpos.findings.adversarial import analysis
+from superpos.findings.adversarial import analysis, slopes
 from superpos.findings.adversarial.analysis import FASHION, H2, H3
 from superpos.sweep import Rows
 
@@ -21,9 +21,9 @@ KIND = "random effects, t (Hartung, Knapp, Sidik and Jonkman), 95%"
 
 def _by_update(rows: Rows) -> Iterator[tuple[str, str, pd.DataFrame, int]]:
     """For each update what it adds to a claim's id and text, the conditions of H2 under it, and how many networks they have."""
-    slopes = analysis.h2_slopes(rows)
+    conditions = analysis.h2_slopes(rows)
     for update, suffix, words in (("leak", "", ""), ("corrected", "_corrected", ", corrected update")):
-        mine = slopes[slopes["update"] == update]
+        mine = conditions[conditions["update"] == update]
         yield suffix, words, mine, int(mine.n.sum())
 
 
@@ -67,11 +67,11 @@ def fashion_minus_mnist(rows: Rows) -> Iterator[Claim]:
 
 def h3_slope(rows: Rows) -> Iterator[Claim]:
     """The slope of F on the radius rises with the logarithm of the width."""
-    slopes, rule = analysis.h3_slopes(rows), MeetsPaper(1.96 * H3[1], nonzero=True)
-    lines = analysis.lines(slopes)
+    conditions, rule = analysis.h3_slopes(rows), MeetsPaper(1.96 * H3[1], nonzero=True)
+    lines = analysis.lines(conditions)
     for name, words in (("mlp", ""), ("cnn", ""), ("corrected", ", corrected update")):
         mine = lines[lines.claim == name]
-        used = slopes[(slopes.claim == name) & slopes.line.isin(mine.line)]
+        used = conditions[(conditions.claim == name) & conditions.line.isin(mine.line)]
         widths = used.groupby("where", sort=False).width.unique()
         ran = "; ".join(f"{where} {', '.join(map(str, sorted(some)))}" for where, some in widths.items())
         text = f"Slope of F on ε rises with ln(width){words}: {ran}; {_sides(mine)}"
@@ -92,26 +92,26 @@ def _sides(lines: pd.DataFrame) -> str:
 
 def _of_resnet(rows: Rows) -> tuple[str, pd.DataFrame]:
     """What was run of ResNet-18 on CIFAR-10, in words, and its slopes."""
-    table, _ = analysis.without_silent(rows["adversarial_resnet"])
+    table, _ = slopes.without_silent(rows["adversarial_resnet"])
     table = table[table.dataset.str.contains("cifar10") & (table.n_classes == 10)]
     images = table.dataset.min()
     table = table[table.dataset == images]
-    slopes, plain = analysis.with_intervals(analysis.slopes(table)), table[table.epsilon == 0]
+    conditions, plain = analysis.with_intervals(slopes.slopes(table)), table[table.epsilon == 0]
     if plain.empty:
-        return "ResNet-18, CIFAR-10: not run", slopes
+        return "ResNet-18, CIFAR-10: not run", conditions
     accuracy = plain.drop_duplicates(["width", "seed"]).accuracy_0.mean()
     sizes = "".join(f", {n} epochs on {m} images a class" for n, m in plain.groupby(["epochs", "per_class"]).groups)
     which = f"ResNet-18, CIFAR-10{'' if images == 'cifar10' else ' (JPEG copy)'}"
-    return f"{which}{sizes}, test accuracy {accuracy:.2f}", slopes
+    return f"{which}{sizes}, test accuracy {accuracy:.2f}", conditions
 
 
 def resnet_width_slope(rows: Rows) -> Claim:
     """In ResNet-18 the slope rises with the logarithm of the width; open unless three widths were run."""
-    which, slopes = _of_resnet(rows)
-    widths, n = ", ".join(map("{:g}".format, slopes.width)) or "none", int(slopes.n.sum())
+    which, conditions = _of_resnet(rows)
+    widths, n = ", ".join(map("{:g}".format, conditions.width)) or "none", int(conditions.n.sum())
     estimate = not_run("network", n)
-    if slopes.width.nunique() >= 3:
-        fit = statistics.meta_slope(np.log(slopes.width), slopes.slope, slopes.variance)
+    if conditions.width.nunique() >= 3:
+        fit = statistics.meta_slope(np.log(conditions.width), conditions.slope, conditions.variance)
         estimate = Estimate(fit["slope_re"], fit["low_re"], fit["high_re"], "random effects, t, 95%", "network", n)
     text, where = (
         f"{which}: slope of F on ε rises with ln(width); run at {widths}",
@@ -122,8 +122,8 @@ def resnet_width_slope(rows: Rows) -> Claim:
 
 def resnet_quarter(rows: Rows) -> Claim:
     """In ResNet-18 of a quarter of its width the slope of F on the radius is a little below zero."""
-    which, slopes = _of_resnet(rows)
-    quarter = slopes[slopes.width == 0.25]
+    which, conditions = _of_resnet(rows)
+    quarter = conditions[conditions.width == 0.25]
     estimate = not_run("network")
     for row in quarter.itertuples():  # one, or none
         estimate = Estimate(row.slope, row.low, row.high, "Student t, 95%", "network", row.n)

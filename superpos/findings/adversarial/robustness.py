@@ -16,8 +16,6 @@ from superpos.attacks import PGD40, Attack, pgd
 from superpos.data import LabelledImages
 from superpos.training import accuracy, predicted
 
-__all__ = ["curve", "masking_checks"]
-
 
 def curve(
     model: nn.Module, images: LabelledImages, epsilons: Iterable[float], attack: Attack = PGD40, *, seed: int = 0

@@ -3,10 +3,10 @@
 Every run leaves, beside F, robustness, the SAE's quality, and the measures that need none.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
@@ -17,24 +17,11 @@ from torch import nn
 from superpos import activations, sae, sweep
 from superpos.attacks import Attack
 from superpos.data import LabelledImages
-from superpos.findings.adversarial import robustness
-from superpos.findings.adversarial.task import Network, attacked_images, layer_weights, paper_attack, task, trained
+from superpos.findings.adversarial import robustness, task
 from superpos.measurement import measure_rows
 from superpos.seeds import seed as seed_of
 from superpos.settings import Count, flat, one_of, settings
-
-__all__ = [
-    "READINGS",
-    "AttackRun",
-    "MaskingRun",
-    "attack_run",
-    "grid",
-    "masking_run",
-    "masking_runs",
-    "read_layers",
-    "run_all",
-    "under_leak",
-]
+from superpos.training import UPDATES
 
 READINGS = {  # four codes a neuron, as the paper has them; TopK keeps an eighth of the neurons' number
     "published": sae.PUBLISHED_FAST,
@@ -57,7 +44,7 @@ class AttackRun:
     images whose accuracies stand in every row.
     """
 
-    network: Network
+    network: task.Network
     n_images: Count
     n_rows: Count
     part: Literal["train", "test"] = "train"
@@ -78,26 +65,24 @@ class AttackRun:
 class MaskingRun:
     """A network, and the number of test images on which it is checked for gradient masking."""
 
-    network: Network
+    network: task.Network
     n_test: Count
 
 
-def attack_run(
-    run: AttackRun, *, folder: str | Path | None = None, root: str | Path | None = None
-) -> list[dict[str, Any]]:
+def attack_run(run: AttackRun, *, folder: task.Folder = None, root: task.Folder = None) -> list[dict[str, Any]]:
     """One network trained, attacked as the paper attacks, and read: a row a layer, kind of input, reading and SAE seed.
 
     folder: where its weights are kept (`task.trained`); root: where data sets lie. Raises ValueError for images that there are
     not.
     """
     network, seed = run.network, seed_of("adversarial.attack", run.network.seed)
-    images, validation, read, test = task(network.dataset, network.n_classes, network.per_class, root=root)
-    attack, radii = paper_attack(images.shape)
-    model, ended = trained(network, images, validation, folder)
+    images, validation, read, test = task.load(network.dataset, network.n_classes, network.per_class, root=root)
+    attack, radii = task.paper_attack(images.shape)
+    model, ended = task.trained(network, images, validation, folder)
     tested = _some(test, run.n_test)
     curve = robustness.curve(model, tested, sorted({0.0, *radii, network.epsilon}), attack, seed=seed)
     about = {f"accuracy_{row.epsilon:g}": row.accuracy for row in curve.itertuples()} | ended
-    weights = layer_weights(model)
+    weights = task.layer_weights(model)
     table = read_layers(model, _some({"train": read, "test": test}[run.part], run.n_images), attack, run)
     return [about | row | {"parameters": weights[row["layer"]]} for row in table.to_dict("records")]
 
@@ -115,17 +100,13 @@ def read_layers(model: nn.Module, images: LabelledImages, attack: Attack, run: A
     layers, seed = [*model.layers, "out"], run.network.seed
     kinds = {"clean": images}
     if run.network.epsilon:
-        kinds["attacked"] = attacked_images(model, images, run.network.epsilon, attack, seed)
+        kinds["attacked"] = task.attacked_images(model, images, run.network.epsilon, attack, seed)
     draw = partial(activations.read_activations, n_samples=run.n_rows, seed=seed_of("adversarial.rows", seed))
     rows = {inputs: draw(model, some, layers) for inputs, some in kinds.items()}
-    tables = [
-        _read(rows[inputs][layer], name, seed, run.n_sae, f"{layer}, {inputs}, {name}").assign(
-            layer=layer, inputs=inputs, reading=name
-        )
-        for inputs in kinds
-        for layer in layers
-        for name in run.names()
-    ]
+    tables = []
+    for inputs, layer, name in itertools.product(kinds, layers, run.names()):
+        table = _read(rows[inputs][layer], name, seed, run.n_sae, f"{layer}, {inputs}, {name}")
+        tables.append(table.assign(layer=layer, inputs=inputs, reading=name))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -145,21 +126,17 @@ def _read(rows: activations.Rows, name: str, seed: int, n_sae: int, label: str) 
     return table.rename(columns=names).assign(constant=constant, trouble=trouble)
 
 
-def masking_run(
-    run: MaskingRun, *, folder: str | Path | None = None, root: str | Path | None = None
-) -> list[dict[str, Any]]:
+def masking_run(run: MaskingRun, *, folder: task.Folder = None, root: task.Folder = None) -> list[dict[str, Any]]:
     """`robustness.masking_checks` of the network that `attack_run` trains: a row a check."""
     network = run.network
-    images, validation, _, test = task(network.dataset, network.n_classes, network.per_class, root=root)
-    model, _ = trained(network, images, validation, folder)
-    attack, seed = paper_attack(images.shape)[0], seed_of("adversarial.attack", network.seed)
+    images, validation, _, test = task.load(network.dataset, network.n_classes, network.per_class, root=root)
+    model, _ = task.trained(network, images, validation, folder)
+    attack, seed = task.paper_attack(images.shape)[0], seed_of("adversarial.attack", network.seed)
     table = robustness.masking_checks(model, _some(test, run.n_test), network.epsilon, attack, seed=seed)
     return table.to_dict("records")
 
 
-def grid(
-    updates: Sequence[str] = ("corrected", "leak"), /, *, epsilon: Sequence[float], **axes: Any
-) -> list[AttackRun]:
+def grid(updates: Sequence[str] = UPDATES, /, *, epsilon: Sequence[float], **axes: Any) -> list[AttackRun]:
     """Networks at radius 0, which serve every update, and under each update at the radii `epsilon`; axes as in `sweep.expand`."""
     plain = sweep.expand(AttackRun, **axes, update="corrected", epsilon=0.0)
     return plain + sweep.expand(AttackRun, **axes, update=list(updates), epsilon=list(epsilon))

@@ -15,21 +15,6 @@ from scipy import stats
 from superpos import sweep
 from superpos.settings import flat, settings
 
-__all__ = [
-    "CONDITION",
-    "MEASURES",
-    "NETWORK",
-    "USUAL",
-    "Choice",
-    "above_chance",
-    "own_accuracy",
-    "shapes",
-    "slopes",
-    "slopes_by_choice",
-    "unattacked_for_both",
-    "without_silent",
-]
-
 CONDITION = ["dataset", "n_classes", "architecture", "width", "update"]
 NETWORK = [*CONDITION, "epsilon", "seed"]
 PLAIN = CONDITION[:-1]  # what the networks at radius 0 of all updates share

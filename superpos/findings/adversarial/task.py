@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from superpos import checkpoint as files
 from superpos import data, networks, training
@@ -23,10 +23,10 @@ from superpos.data import LabelledImages
 from superpos.seeds import seed as seed_of
 from superpos.settings import Count, NotNegative, Positive, Share, Whole, flat, settings
 
-__all__ = ["Network", "attacked_images", "layer_weights", "paper_attack", "task", "train_network", "trained"]
-
 RULE = 2  # of training: raise it when the same settings would give other weights
 N_VALIDATION = 400
+SHARES = r"^(0|1|0?\.\d+|1\.0*)(,(0|1|0?\.\d+|1\.0*))*$"  # as 0.5,0.75
+Folder = str | Path | None
 BEST_FROM = 0.5  # share of the epochs before any can be the best: the radius is whole then
 
 
@@ -45,7 +45,7 @@ class Network:
     dataset: str
     n_classes: Annotated[int, Field(ge=2)]
     architecture: str
-    width: int | float
+    width: Annotated[int | float, Field(gt=0)]
     epsilon: Share
     seed: Whole
     update: Literal["corrected", "leak"]
@@ -54,42 +54,24 @@ class Network:
     attack_steps: Count
     batch_size: Count = 64
     lr: Positive = 0.01
-    milestones: str = "0.5,0.75"
+    milestones: Annotated[str, Field(pattern=SHARES)] = "0.5,0.75"
     keep: Literal["last", "best"] = "last"
     products: Literal["float32", "bfloat16"] = "float32"
     weight_decay: NotNegative = 1e-4
 
     def __post_init__(self) -> None:
-        if self.architecture != "resnet18" and not (self.width >= 1 and self.width == int(self.width)):
-            raise ValueError(f"width must be a whole number of at least 1, got {self.width!r}")
-        if not self.width > 0:  # of ResNet-18, where it is a share of 64 channels
-            raise ValueError(f"width must be above 0, got {self.width!r}")
-        try:
-            right = all(0 <= share <= 1 for share in self._shares())
-        except ValueError:
-            right = False
-        if not right:
-            raise ValueError(f"milestones must be shares of the epochs, as 0.5,0.75; got {self.milestones!r}")
-
-    def _shares(self) -> list[float]:
-        return [float(share) for share in self.milestones.split(",")]
+        if self.architecture != "resnet18" and self.width != int(self.width):  # there it is a share of 64 channels
+            raise ValueError(f"width must be a whole number, got {self.width!r}")
 
     def training(self, attack: Attack) -> training.Settings:
         """How it is trained: its attack goes as far as `attack`, in steps of its own number."""
-        step_size = attack.step_size * attack.steps / self.attack_steps
-        return training.Settings(
-            self.epochs,
-            self.lr,
-            self.batch_size,
-            self.weight_decay,
-            "sgd",
-            tuple(round(share * self.epochs) for share in self._shares()),
-            self.epsilon,
-            Attack(self.attack_steps, step_size, products=self.products),
-            self.update,
-            ramp=self.epsilon > 0,
-            best_from=BEST_FROM,
-        )
+        shared = {
+            name: getattr(self, name) for name in ("epochs", "lr", "batch_size", "weight_decay", "epsilon", "update")
+        }
+        milestones = tuple(round(float(share) * self.epochs) for share in self.milestones.split(","))
+        own = Attack(self.attack_steps, attack.step_size * attack.steps / self.attack_steps, products=self.products)
+        after = {"ramp": self.epsilon > 0, "best_from": BEST_FROM}
+        return training.Settings(**shared, optimizer="sgd", milestones=milestones, attack=own, **after)
 
     def untrained(self, shape: tuple[int, ...]) -> nn.Module:
         """The network as it starts, for images of a shape (C, H, W), on the GPU where torch sees one."""
@@ -99,9 +81,9 @@ class Network:
         return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def task(
-    dataset: str, n_classes: int, per_class: int | None = None, *, root: str | Path | None = None
-) -> tuple[LabelledImages, LabelledImages, LabelledImages, LabelledImages]:
+def load(
+    dataset: str, n_classes: int, per_class: int | None = None, *, root: Folder = None
+) -> tuple[LabelledImages, ...]:
     """The first classes of a data set: images to train on, to choose by, to read and to test.
 
     A sixth of the training images, always the same, is set aside to choose by (at most 400 of them are used). All others are to
@@ -133,7 +115,7 @@ def paper_attack(shape: tuple[int, ...]) -> tuple[Attack, tuple[float, ...]]:
 
 
 def train_network(
-    network: Network, images: LabelledImages, validation: LabelledImages, *, checkpoint: str | Path | None = None
+    network: Network, images: LabelledImages, validation: LabelledImages, *, checkpoint: Folder = None
 ) -> tuple[nn.Module, pd.DataFrame]:
     """A network trained on some images, and its history (`superpos.training.train`); it stays where it was trained.
 
@@ -152,31 +134,35 @@ def train_network(
 
 
 def trained(
-    network: Network, images: LabelledImages, validation: LabelledImages, folder: str | Path | None = None
+    network: Network, images: LabelledImages, validation: LabelledImages, folder: Folder = None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A trained network, and how its training ended: accuracy and loss on its images, and the epoch that was kept.
 
     folder: where weights lie, so that a network is trained once however often it is read, and checkpoints, from which a
     stopped training goes on (None: nowhere).
     """
-    if folder is None:
-        model, history = train_network(network, images, validation)
-        return model, _ended(model, images, history)
     about = {"rule": RULE, "images": training.fingerprint(images), **flat(network)}
     name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
-    path = Path(folder) / f"{name}.safetensors"
-    try:
-        weights, kept = files.read(path, needed=["ended"])
-    except (FileNotFoundError, SafetensorError, ValueError):  # not there, cut short, or of another kind
-        checkpoint = path.with_suffix(".checkpoint")
-        model, history = train_network(network, images, validation, checkpoint=checkpoint)
-        ended = _ended(model, images, history)
+    path = None if folder is None else Path(folder) / f"{name}.safetensors"
+    kept = path and _kept(path)
+    if kept:
+        model = network.untrained(images.shape)
+        model.load_state_dict(kept[0])
+        return model.eval(), kept[1]["ended"]
+    checkpoint = path and path.with_suffix(".checkpoint")
+    model, history = train_network(network, images, validation, checkpoint=checkpoint)
+    ended = _ended(model, images, history)
+    if path:
         files.write(path, model.state_dict(), {"settings": about, "ended": ended})
         checkpoint.unlink(missing_ok=True)
-        return model, ended
-    model = network.untrained(images.shape)
-    model.load_state_dict(weights)
-    return model.eval(), kept["ended"]
+    return model, ended
+
+
+def _kept(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    try:
+        return files.read(path, needed=["ended"])
+    except (FileNotFoundError, SafetensorError, ValueError):  # not there, cut short, or of another kind
+        return None
 
 
 @torch.no_grad()

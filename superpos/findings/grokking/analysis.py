@@ -120,7 +120,7 @@ def curves(table: pd.DataFrame, along: list[str]) -> pd.DataFrame:
 
 
 def timeline(rows: Rows) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """One network through its training, as `explorers.training_explorer` takes it: curves, bars and words."""
+    """One network through its training, as `explorer.training_explorer` takes it: curves, bars and words."""
     moments, table = rows["grokking_timeline"], networks(rows)
     shown = table[(table.seed == moments.seed[0]) & table.step.isin(moments.step)]
     panels = {

@@ -219,9 +219,9 @@ def timeline_run(run: Timeline) -> list[dict[str, Any]]:
         order = np.argsort(-p)
         most, what = code_tuning(z, run.network.pairs()[0])[:, order].max(0)
         best = ["abs"[i] if share > 0.5 else "-" for i, share in zip(what, most, strict=True)]
-        row = {"step": step, "effective_features": metrics.effective_features(p), "tuned": "".join(best)}
-        row |= {"shares": " ".join(f"{v:.5f}" for v in p[order]), "spectrum": " ".join(f"{v:.4f}" for v in power)}
-        rows.append(row)
+        row = {"step": step, "effective_features": metrics.effective_features(p)}
+        row |= {"shares": " ".join(f"{v:.5f}" for v in p[order]), "tuned": "".join(best)}
+        rows.append(row | {"spectrum": " ".join(f"{v:.4f}" for v in power)})
     return rows
 
 

@@ -123,11 +123,11 @@ class Transformer(nn.Module):
 
     def stream(self, pairs: Int[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
         r = self.embedding(nn.functional.pad(pairs, (0, 1), value=self.equals)) + self.position.weight
-        n, n_tokens, d = r.shape
+        last, (n, n_tokens, d) = r[:, -1], r.shape
         keys, values = (f(r).view(n, n_tokens, 4, -1) for f in (self.key, self.value))
         query = self.query(r[:, -1]).view(n, 4, -1)
         weights = (torch.einsum("nhd,nthd->nth", query, keys) / (d // 4) ** 0.5).softmax(1)
-        return r[:, -1] + self.mix(torch.einsum("nth,nthd->nhd", weights, values).reshape(n, d))
+        return last + self.mix(torch.einsum("nth,nthd->nhd", weights, values).reshape(n, d))
 
     def pre(self, pairs: Int[Tensor, "n 2"]) -> Float[Tensor, "n h"]:
         return self.into(self.stream(pairs))

@@ -26,7 +26,7 @@ PAPER = {  # of dropout, read off its figures
 }
 
 
-def in_words(table: pd.DataFrame, order: Sequence[str] = DICTIONARY) -> pd.DataFrame:
+def labelled(table: pd.DataFrame, order: Sequence[str] = DICTIONARY) -> pd.DataFrame:
     """Rows with the columns that name a line as text, line by line: readings as `order` has them, numbers rising."""
     released = table["rows"] == "released"
     longer = released & (table.net_epochs > table.net_epochs[released].min())
@@ -44,7 +44,7 @@ def end(table: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
     return table[table.epochs == share * table.sae_epochs]
 
 
-def alike(table: pd.DataFrame) -> pd.DataFrame:
+def beside_controls(table: pd.DataFrame) -> pd.DataFrame:
     """The rows at the λ and after the training length of the controls; TopK, which has no λ, is among them."""
     controls = table[table.reading.isin(CONTROLS)]
     return table[(table.epochs == controls.sae_epochs.max()) & table.l1.isin(["0", controls.l1.iloc[0]])]

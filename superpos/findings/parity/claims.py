@@ -15,7 +15,7 @@ END_POINTS = {"0.01": (27, 690), "0.1": (20, 60), "1": (18, 33)}  # λ: F at 32 
 LOG_RANGE = float(np.log(1024 / 32))
 RATIO_ERROR = 2 * 0.05  # relative, of a ratio of two numbers that are each read off a figure to 5%
 LARGE, OUTER = (2.0, 4.0, 8.0, 16.0), (0.5, 16.0)  # codes a neuron
-KINDS = {  # of a value: how its interval was made, and its unit
+INTERVALS = {  # of a value: how its interval was made, and its unit
     "slope": ("Student t, 95%", "network"),
     "rho": ("Student t, 95%, cut at ±1", "seed, a network for each rate"),
     "fall": ("Student t, 95%", "seed, two networks"),
@@ -30,7 +30,7 @@ def _each(name: str, words: str, lines: pd.DataFrame, value: str, rule: Rule, wh
             name.format(**line),
             f"Sparse parity: {words.format(**line)}",
             f"{name.split('.')[0]}.csv",
-            Estimate(*(line[column] for column in (value, "low", "high")), *KINDS[value], line["count"]),
+            Estimate(*(line[column] for column in (value, "low", "high")), *INTERVALS[value], line["count"]),
             rule,
             line.get("paper"),
             where,
@@ -41,7 +41,7 @@ def _each(name: str, words: str, lines: pd.DataFrame, value: str, rule: Rule, wh
 
 def _slopes(rows: Rows, reading: str, expansions: tuple[float, ...]) -> pd.DataFrame:
     """Slopes of a reading at the paper's λ, between some sizes, with the `state` of its SAEs and the paper's slope."""
-    table = analysis.in_words(rows["dictionary"])
+    table = analysis.labelled(rows["dictionary"])
     table = table[(table.reading == reading) & table.expansion.isin(expansions) & table.l1.isin(END_POINTS)]
     lines = analysis.slopes(analysis.end(table)).join(analysis.settled(table, ["l1"]).state, "l1")
     return lines.assign(paper=[float(np.log(END_POINTS[l1][1] / END_POINTS[l1][0])) / LOG_RANGE for l1 in lines.l1])
@@ -76,7 +76,7 @@ def released_growth(rows: Rows) -> list[Claim]:
 
 def _ends(rows: Rows) -> pd.DataFrame:
     """SAEs at the end of training, with what their reading adds to the id (`prefix`) and the words (`which`) of a claim."""
-    table = analysis.in_words(rows["dropout"], analysis.DROPOUT)
+    table = analysis.labelled(rows["dropout"], analysis.DROPOUT)
     run_on, released = table[table.reading == "all inputs"], analysis.end(table[table.reading == "released"])
     which = "all inputs, " + run_on.width.map(analysis.settled(run_on, ["width"]).state)
     run_on, released = run_on.assign(prefix="", which=which), released.assign(prefix="released_", which="as released")

@@ -41,11 +41,11 @@ class Run:
     l1: NotNegative
     seed: Whole
     state: Literal["trained", "untrained", "shuffled labels", "shuffled columns"] = "trained"
-    site: Literal["pre", "post"] = "pre"
-    rows: Literal["all", "released"] = "all"
     width: Count = 64
     n_rates: Count = 1
     expansion: Positive = 4.0
+    site: Literal["pre", "post"] = "pre"
+    rows: Literal["all", "released"] = "all"
     n_sae: Count = 1
     net_epochs: Whole = 300
     sae_epochs: Count = 800

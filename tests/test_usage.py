@@ -1,1 +1,0 @@
-"""What stood here stands in test_measurement."""
