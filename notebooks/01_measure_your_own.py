@@ -46,23 +46,16 @@ reading: str = "protocol"  # protocol (ours), published (the paper's recipe), or
 sae: dict = {"steps": 1000}  # changes to our protocol (superpos.sae.Settings); its own training has 10,000 steps
 n_samples: int = 4000  # rows of activations a layer, one fifth of the samples held out for reading
 n_seeds: int = 2  # SAEs a layer: their spread is the measure's own noise
-planted: dict = {
-    "k": [16, 64, 128],
-    "active": [3],
-    "seed": [1],
-    "n_rows": 2000,
-    "longer": 0.1,
-    "stress": [],
-}  # known answer
+planted: dict = {"k": [16, 64, 128], "active": [3], "seed": [1], "n_rows": 2000, "longer": 0.1, "stress": []}  # below
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
 
 # %% [markdown]
-# `network` is what `superpos.networks.build` takes; a function of your own is called with the shape of an image, the number of
-# classes and the options. `planted` says what the known-answer check holds: numbers `k` of features, how many of them are `active` in a
-# row on average, seeds, rows to fit (and to read), the training as a part of the protocol's own, and the `k` at which the training is
-# also made twice as long, and the dictionary twice as large.
+# `network` holds what `superpos.networks.build` takes; a function of your own is called with the shape of an image, the
+# number of classes and the options. `planted` is the known-answer check: how many features `k` there are and how many
+# are `active` in a row on average, seeds, rows to fit (and as many to read), the training as a part of the reading's own,
+# and the `k` at which the training is also made twice as long, and the dictionary twice as large.
 
 # %%
 from superpos import chapter, charts
@@ -118,9 +111,9 @@ plain = analysis.plain(known, planted["longer"])
 plain.pivot_table(index=["active", "k"], columns="reading", values="effective_features").round(-1).astype(int)
 
 # %%
-ours = plain[plain.reading == "protocol"]
-print("F rises with k:", analysis.rises(ours))
-print("largest error of our protocol below a half:", (ours.ratio - 1).abs().max() < 0.5)
+protocol = plain[plain.reading == "protocol"]
+print("F rises with k:", analysis.rises(protocol))
+print("largest error of our protocol below a half:", (protocol.ratio - 1).abs().max() < 0.5)
 
 # %% [markdown]
 # That was quick: few rows, a tenth of the training, one seed, rounded to tens. The committed rows hold the same at full

@@ -84,14 +84,14 @@ here = chapter.begin(results, committed, cluster, threads=1)
 #
 # Networks are trained on ½ clean and ½ attacked images, by PGD of radius ε {cite:p}`madry2018towards` that grows to its whole size
 # over the first half of the epochs. For each layer one SAE reads F on clean images and another on images attacked at
-# the radius of training, by the recipe of the paper's code, which reads the rows that it was fitted to. With $F_\ell(\varepsilon)$ the mean of the two, a network is one number,
+# the radius of training, by the reading of the paper's code, which reads the rows that it was fitted to. With $F_\ell(\varepsilon)$ the mean of the two, a network is one number,
 #
 # $$
 # r(\varepsilon) = \sum_\ell \frac{w_\ell}{\sum_k w_k} \cdot \frac{F_\ell(\varepsilon)}{\langle F_\ell(0) \rangle},
 # \qquad w_\ell \text{ the parameters of layer } \ell,
 # $$
 #
-# and the *slope* of a condition (data set, classes, network, update) is that of $r$ on ε over its networks. A slope of 1 is a
+# and the *slope* of a condition (data set, classes, architecture, update) is that of $r$ on ε over its networks. A slope of 1 is a
 # tenth more features at ε = 0.1. Its variance is that of a regression, with the uncertainty of $\langle F_\ell(0) \rangle$ in it.
 #
 # ## A known answer first
@@ -167,7 +167,7 @@ silent.groupby(slopes.CONDITION).size().rename("networks").reset_index() if len(
 each = analysis.each_network(every)
 analysis.learned(each, ["update", "dataset", "architecture"])
 
-# %% mystnb={"figure": {"caption": "Test accuracy under attack at the radius of training (PGD, 40 steps), one line a number of classes; the menus choose data set, network and update. Mean of the networks, bands their 95% t interval.", "name": "fig-attack-robust"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Test accuracy under attack at the radius of training (PGD, 40 steps), one line a number of classes; the menus choose data set, architecture and update. Mean of the networks, bands their 95% t interval.", "name": "fig-attack-robust"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
     analysis.over_radii(slopes.unattacked_for_both(each), ["update", "dataset", "architecture", "n_classes"], "own"),
     charts.Axis("epsilon", "radius ε of training"),
@@ -233,7 +233,7 @@ names = other.line + ", " + other.n_classes.astype(str)
 print(f"conditions of other than {conditions.n.max()} networks:", " · ".join(names) or "none")
 analysis.beside_paper(conditions, paper, "line", "n_classes")
 
-# %% mystnb={"figure": {"caption": "Slope of relative F on ε against the number of classes, one line a data set and network; the menu chooses our slopes under the paper's update (leak), under the corrected one, or the paper's. Bands: 95% t interval over networks.", "name": "fig-attack-slopes"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Slope of relative F on ε against the number of classes, one line a data set and architecture; the menu chooses our slopes under the paper's update (leak), under the corrected one, or the paper's. Bands: 95% t interval over networks.", "name": "fig-attack-slopes"}} tags=["hide-input", "nbval-ignore-output"]
 import pandas as pd
 
 shown = analysis.paper_first(pd.concat([conditions, paper]), "update", "line", "x")
@@ -264,25 +264,25 @@ shapes.pivot(index=["line", "n_classes"], columns="update", values=["jump", "abo
 # ## Verdict
 #
 # The rules stand in `notebooks/full/08_under_attack.yaml`. H1: how many slopes are above zero, from those that lie above it by Holm's test over all
-# conditions of an update to all but those that lie below it, one-sided, 5% each. H2: in each data set and network the slopes on the code of the classes
+# conditions of an update to all but those that lie below it, one-sided, 5% each. H2: in each data set and architecture the slopes on the code of the classes
 # by inverse variances, these pooled with random effects {cite:p}`dersimonian1986meta`. A number agrees if our interval meets the paper's and
 # excludes zero, differs if it misses it, and is open if it meets it and holds zero, or where fewer than two groups were run.
 
 
 # %%
 for update, mine in conditions.groupby("update", sort=False):
-    each, named = analysis.differences(mine, "fashion-mnist", "mnist"), mine.line + ", " + mine.n_classes.astype(str)
-    print(f"{update}: {len(mine)} conditions, {mine.line.nunique()} lines, {len(each)} differences")
+    apart, named = analysis.differences(mine, "fashion-mnist", "mnist"), mine.line + ", " + mine.n_classes.astype(str)
+    print(f"{update}: {len(mine)} conditions, {mine.line.nunique()} lines, {len(apart)} differences")
     for side, p in (("above", mine.p_above), ("below", mine.p_below)):
         print(f"  slopes surely {side} zero: {' · '.join(named[analysis.surely(p)]) or 'none'}")
-    if len(each) > 1:
-        spread = statistics.pool(each.slope, each.variance)
+    if len(apart) > 1:
+        spread = statistics.pool(apart.slope, apart.variance)
         print(f"  Fashion-MNIST minus MNIST: Q {spread['q']:.1f}, p {spread['p']:.1g}, I² {spread['i2']:.2f}; each:")
-        print("   ", " · ".join(f"{', '.join(map(str, key))}: {d:.2f}" for key, d in each.slope.items()))
+        print("   ", " · ".join(f"{', '.join(map(str, key))}: {d:.2f}" for key, d in apart.slope.items()))
 here.verdicts(claims.UNDER_ATTACK)
 
 # %% [markdown]
-# How much the lines of the four groups differ: Cochran's Q over them (the paper's is 8.05, p = .045), the share $I^2$ of the spread that is between them, and the
+# How much the groups, each a line, differ: Cochran's Q over them (the paper's is 8.05, p = .045), the share $I^2$ of the spread that is between them, and the
 # fixed-effect mean beside that of random effects. The two updates share their networks at ε = 0.
 
 # %%
@@ -296,7 +296,7 @@ analysis.pooled(lines, "update")
 # %%
 lines[["line", "update", "slope", "low", "high", "q", "q_p", "n"]]
 
-# %% mystnb={"figure": {"caption": "H2 in each data set and network (fixed effects), and pooled with random effects, under both updates: change of the slope with each step of the code of the classes, and 95% intervals. Dashed: no change. The paper's: −0.745 and 1.96 of its standard errors, 0.122.", "name": "fig-attack-h2"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "H2 in each data set and architecture (fixed effects), and pooled with random effects, under both updates: change of the slope with each step of the code of the classes, and 95% intervals. Dashed: no change. The paper's: −0.745 and 1.96 of its standard errors, 0.122.", "name": "fig-attack-h2"}} tags=["hide-input", "nbval-ignore-output"]
 charts.intervals(
     analysis.forest(lines, *analysis.H2),
     charts.Axis("slope", "change of the slope with a step of the classes' code"),

@@ -157,7 +157,7 @@ print(f"networks left out, for a layer that says nothing: {len(silent)}")
 each = analysis.each_network(every)
 analysis.learned(each, ["architecture", "width", "update"])
 
-# %% mystnb={"figure": {"caption": "Test accuracy under attack at the radius of training (PGD, 40 steps), one line a width; the menus choose network, classes and update. Mean of the networks, bands their 95% t interval.", "name": "fig-room-robust"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Test accuracy under attack at the radius of training (PGD, 40 steps), one line a width; the menus choose architecture, classes and update. Mean of the networks, bands their 95% t interval.", "name": "fig-room-robust"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
     analysis.over_radii(slopes.unattacked_for_both(each), ["update", "architecture", "n_classes", "width"], "own"),
     charts.Axis("epsilon", "radius ε of training"),
@@ -214,7 +214,7 @@ widths = conditions.groupby(["architecture", "update"]).width.unique()
 print("widths that were run:", {", ".join(key): sorted(some.tolist()) for key, some in widths.items()})
 analysis.beside_paper(conditions, paper, "architecture", "n_classes", "width").sort_index()
 
-# %% mystnb={"figure": {"caption": "Slope of relative F on ε against the width, one line a number of classes; the menus choose the network and our slopes under the paper's update (leak), under the corrected one, or the paper's. Bands: 95% t interval over networks.", "name": "fig-room-slopes"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Slope of relative F on ε against the width, one line a number of classes; the menus choose the architecture and our slopes under the paper's update (leak), under the corrected one, or the paper's. Bands: 95% t interval over networks.", "name": "fig-room-slopes"}} tags=["hide-input", "nbval-ignore-output"]
 shown = analysis.paper_first(pd.concat([conditions, paper]), "update", "architecture", "n_classes", "width")
 shown = shown.assign(classes=shown.n_classes.astype(str))
 charts.lines(
@@ -302,7 +302,7 @@ analysis.quality(large, "layer", "epsilon")
 # ## Every choice at once
 #
 # Which update, which inputs, how layers are weighed, through which radii the line goes, what is measured, which networks count: each combined with each, where
-# three classes or widths are left {cite:p}`simonsohn2020specification`. First H2, in each data set and network by itself; then H3, in each network. If the effective rank,
+# three classes or widths are left {cite:p}`simonsohn2020specification`. First H2, in each data set and architecture by itself; then H3, in each architecture. If the effective rank,
 # which has no SAE, does what F does, then that is not about features in superposition.
 
 
@@ -319,7 +319,7 @@ analysis.sides(h2, h3)
 # same, since all networks are above chance, count once. H2's intervals are of as many conditions as numbers of classes were
 # run, H3's of four numbers of classes, both with random effects.
 #
-# H3 under one other choice at a time, by network; in brackets its interval, then how many conditions it is made of. Other SAEs read MLPs under the
+# H3 under one other choice at a time, by architecture; in brackets its interval, then how many conditions it is made of. Other SAEs read MLPs under the
 # paper's update alone, and not those of all widths; elsewhere they are NaN.
 
 # %%

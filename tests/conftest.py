@@ -2,4 +2,4 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("superpos", "beartype.beartype").__enter__()
+install_import_hook("superpos", "typecheck.checked").__enter__()

@@ -120,5 +120,5 @@ def test_the_claim_on_costs_holds_and_falls(ratio, our_loss, our_features, holds
         pd.DataFrame([{"set": name, **row} for name in ("mlp", "cnn", "planted", "other") * 2])
     )
     assert judged.index.tolist() == ["mlp", "cnn", "planted", "other"]
-    assert judged["claim holds"]["mlp"] == holds
+    assert judged["claim holds"]["mlp"] == str(holds)
     assert judged["claim holds"]["other"] == judged.claimed["other"] == ""

@@ -59,7 +59,7 @@ def test_the_new_wing_follows_the_rules(house):
 def test_full_scale_fills_rows_and_verdicts(house):
     do(house, "-m", "book.run", "full", "30_noise")
     rows = pd.read_csv(house / "book" / "results" / "noise.csv")
-    assert rows.seed.tolist() == [0, 1, 2, 3, 4]
+    assert sorted(rows.seed) == [0, 1, 2, 3, 4]
     assert (rows.psi > 0).all()
     verdicts = pd.read_csv(house / "book" / "results" / "verdicts.csv").set_index("id")
     before = pd.read_csv(ROOT / "book" / "results" / "verdicts.csv").set_index("id")

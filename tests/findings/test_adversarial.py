@@ -328,7 +328,7 @@ def test_planted_slopes_are_found():
     assert found.slope.to_dict() == pytest.approx({"corrected": (100 * 2 - 300) / 400, "leak": (300 - 100 * 2) / 400})
     assert found.variance.max() < 1e-12
     assert found.n.tolist() == [12, 12]
-    assert slopes.slopes(planted(), layers="equal").slope.tolist() == pytest.approx([0.5, -0.5])
+    assert slopes.slopes(planted(), Choice(layers="equal")).slope.tolist() == pytest.approx([0.5, -0.5])
     apart = planted(clean=(1.0, 1.0), attacked=(3.0, 3.0))
     by_input = {
         inputs: slopes.slopes(apart, Choice(inputs=inputs)).slope[0] for inputs in ("clean", "attacked", "both")
@@ -519,3 +519,117 @@ def test_radius_0_stands_under_every_update_and_the_usual_comes_first():
     first = found.drop_duplicates(["update", "dataset"])[["update", "dataset"]].to_numpy().tolist()
     assert first == [[u, d] for u in ("leak", "corrected") for d in ("mnist", "fashion-mnist")]
     assert found.epsilon[:3].tolist() == [0.0] * 3
+
+
+def conditions(beta, architectures=("mlp", "cnn"), **others):
+    """Slopes of conditions on two data sets, level + β · code of the classes, that are known to a variance of 0.01."""
+    rows = [
+        {"dataset": dataset, "architecture": architecture, "n_classes": n, "width": 32, "update": update, **others}
+        | {"slope": level + beta * code, "variance": 0.01, "n": 12}
+        for level, dataset in ((1.0, "mnist"), (0.5, "fashion-mnist"))
+        for architecture in architectures
+        for n, code in analysis.CODE.items()
+        for update in ("corrected", "leak")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_planted_lines_are_found_pooled_and_stand_in_a_forest():
+    table = analysis.for_h2(conditions(-0.5))
+    lines = analysis.lines(table)
+    assert lines.slope.tolist() == pytest.approx([-0.5] * 8)
+    assert lines.n.tolist() == [4] * 8
+    pools = analysis.pooled(lines, "update")
+    assert pools.mean_re.to_dict() == pytest.approx({"leak": -0.5, "corrected": -0.5})
+    assert (pools.low_re < pools.low).all()
+    forest = analysis.forest(lines, -0.7, 0.1)
+    assert forest.line.tolist()[-3:] == ["all, pooled", "all, pooled", "paper"]
+    assert forest.iloc[-1][["low", "high"]].tolist() == pytest.approx([-0.896, -0.504])
+    assert analysis.pooled(lines[lines.line == "mnist, mlp"].head(1), "update").empty
+
+
+def test_lines_of_h3_are_over_the_logarithm_of_the_width():
+    wide = [conditions(0.0, ["mlp1"], width=w).assign(slope=lambda t, w=w: 3 * np.log(w)) for w in (8, 32, 128)]
+    table = analysis.for_h3(pd.concat(wide).query("dataset == 'mnist'"))
+    lines = analysis.lines(table)
+    assert lines.slope.tolist() == pytest.approx([3.0] * 8)
+    assert set(zip(lines.claim, lines["update"], strict=True)) == {("mlp", "leak"), ("corrected", "corrected")}
+    assert analysis.paper_betas()["mlp1", 2] == pytest.approx(0.29, abs=0.005)
+
+
+def test_differences_are_those_of_conditions_that_both_data_sets_have():
+    table = conditions(-0.5)
+    mine = table[(table["update"] == "leak") & ~((table.dataset == "mnist") & (table.n_classes == 10))]
+    found = analysis.differences(mine, "fashion-mnist", "mnist")
+    assert found.slope.tolist() == pytest.approx([-0.5] * 6)
+    assert found.variance.tolist() == pytest.approx([0.02] * 6)
+
+
+def test_intervals_and_sides_of_slopes():
+    one = analysis.with_intervals(conditions(0.0)).iloc[0]  # 1 ± 0.1 of 12 networks
+    assert (one.low, one.high) == pytest.approx((1 - 2.228 * 0.1, 1 + 2.228 * 0.1), abs=1e-3)
+    assert one.p_above < 1e-5 < 0.99 < one.p_below
+    assert analysis.surely([0.02, 0.04, 0.9]).tolist() == [False] * 3  # each below 5%, but not all of them together
+    assert analysis.surely([0.01, 0.02, 0.9]).tolist() == [True, True, False]
+    assert analysis.surely([]).tolist() == []
+
+
+def test_every_choice_of_a_planted_trend_is_specified():
+    """The measure “effective rank” rises, all else falls; one data set alone is left above chance."""
+    usual = flat(slopes.USUAL)
+    table = pd.concat([
+        conditions(-0.5, **usual),
+        conditions(0.5, **usual | {"measure": "effective rank"}),
+        conditions(-0.5, **usual | {"inputs": "clean", "measure": "effective rank"}),
+        conditions(-0.4, ["mlp"], **usual | {"counted": "above chance"}).query("dataset == 'mnist'"),
+        conditions(-0.4, ["mlp"], **usual | {"inputs": "clean"}).query("dataset == 'mnist' or n_classes < 5"),
+    ])  # fmt: skip
+    found = analysis.specifications(analysis.for_h2(table))
+    at = found[found["update"] == "leak"].set_index(["measure", "inputs", "counted"])
+    assert at.estimate.to_dict() == pytest.approx(
+        {
+            ("F", "both", "all"): -0.5,
+            ("effective rank", "both", "all"): 0.5,
+            ("effective rank", "clean", "all"): -0.5,
+            ("F", "both", "above chance"): -0.4,
+            ("F", "clean", "all"): np.nan,  # only one of two lines has three conditions
+        },
+        nan_ok=True,
+    )
+    assert at.conditions.tolist() == [16, 16, 16, 4, 0]
+    one = analysis.one_other_choice(found)
+    one = one[one.which == "all, leak"]
+    assert one.choice.tolist() == ["as above", "measure: effective rank", "counted: above chance"]
+    assert one.side.tolist() == ["falls", "rises", "falls"]
+    assert one.words.iloc[0].startswith("-0.50 [-0.")
+    sides = analysis.sides(found.dropna(), found.dropna())
+    assert sides.loc["H2", "all", "effective rank", "leak"].tolist() == pytest.approx([0.5, 0.5, 2, 0])
+    assert sides.loc["H3", "all", "F", "leak"].tolist() == pytest.approx([0, 0, 2, -0.45])
+
+
+def test_networks_are_counted_and_their_layers_set_beside_radius_0():
+    table = planted(clean=(2.0, 2.0), attacked=(4.0, 4.0))
+    accuracies = {f"accuracy_{radius}": 0.9 for radius in ("0", "0.1", "0.2")}
+    each = analysis.each_network(table.assign(**accuracies, **{"accuracy_0.3": np.where(table.seed == 2, 0.5, 0.8)}))
+    assert len(each) == 3 * (1 + 2 * 3)
+    assert analysis.learned(each, ["update"])[2].to_dict() == {"corrected": "8 of 9", "leak": "8 of 9"}
+    ratios = analysis.ratios(table, ["update", "n_classes", "layer"])
+    ratios = ratios[(ratios["update"] == "corrected") & (ratios.layer == "fc1")].set_index(["inputs", "epsilon"])
+    assert ratios.ratio["clean"].tolist() == pytest.approx([1, 1.2, 1.4, 1.6])
+    assert ratios.ratio["attacked"].tolist() == pytest.approx([1, 1.4, 1.8, 2.2])
+    assert set(ratios.classes) == {"2"}
+    checks = pd.concat([each.assign(check="PGD", accuracy=0.5), each.assign(check="more steps", accuracy=0.4)])
+    assert analysis.lost_to_more_steps(checks).tolist() == pytest.approx([0.1] * len(each))
+
+
+def test_the_spread_of_saes_is_that_of_networks_as_they_see_them():
+    """Two SAEs, one of which sees a tenth more at every radius above 0."""
+    table = planted(clean=(1.0, 1.0), attacked=(1.0, 1.0)).query(
+        "seed == 1 and (update == 'corrected' or epsilon == 0)"
+    )
+    more = table.assign(sae_seed=2)
+    more.loc[more.epsilon > 0, "effective_features"] *= 1.1
+    found = analysis.spread_of_saes(pd.concat([table.assign(sae_seed=1), more])).loc[2]
+    assert found["change of F to the largest radius"] == pytest.approx(1.3 * 1.05 - 1)
+    of_radii = np.array([0, 0.11, 0.12, 0.13]) ** 2 / 2  # variance of two that differ so much
+    assert found["sd over SAE seeds"] == pytest.approx(of_radii.mean() ** 0.5)

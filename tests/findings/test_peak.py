@@ -11,5 +11,5 @@ def test_a_peak_and_how_far_it_rises_inside():
     assert peak([-1, 0, 1], [8, 2, 1]) == (-1, 0.25), "a series that falls has its peak at an end"
     with pytest.raises(ValueError, match="above 0, got"):
         peak([0, 1, 2], [0, 1, 2])
-    with pytest.raises(ValueError, match="at least 3 pairs"):
+    with pytest.raises(ValueError, match="at least 3 values"):
         peak([0, 1], [1, 2])

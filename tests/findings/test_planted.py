@@ -1,9 +1,17 @@
 """Planted data: as many active features as asked for, lengths and directions as stated."""
 
+import shutil
+from collections import OrderedDict
+
 import pandas as pd
 import pytest
 import torch
+import yaml
 
+from book.run import NOTEBOOKS, RESULTS
+from superpos import PROTOCOL, measure, sweep
+from superpos.activations import Rows as LayerRows
+from superpos.data import LabelledImages
 from superpos.findings.planted import analysis, runs
 from superpos.findings.planted.runs import Run, planted_run
 from superpos.findings.planted.task import planted
@@ -62,3 +70,44 @@ def test_tables_of_made_up_rows(tmp_path):
     assert changes["twice the codes"].tolist() == [2.0, 2.0]
     assert analysis.rises(table)
     assert not analysis.rises(table.assign(effective_features=-table.k))
+
+
+def test_the_committed_rows_are_those_of_the_full_scale(tmp_path):
+    """All runs of the full scale are there, so that none is done."""
+    asked = yaml.safe_load((NOTEBOOKS / "full" / "01_measure_your_own.yaml").read_text())
+    path = shutil.copy(RESULTS / "planted.csv", tmp_path)
+    assert len(sweep.run(lambda run: {}, runs.grid(**asked["planted"]), path)) == len(pd.read_csv(path)) == 84
+
+
+def test_wrong_readings_are_refused_by_name():
+    with pytest.raises(ValueError, match="reading must be one of protocol, published, got 'best'"):
+        Run(reading="best", k=4, active=1)
+
+
+def copies(n_neurons):
+    """A network whose neurons all say the same: the mean of the image."""
+    layer = torch.nn.Linear(4, n_neurons)
+    torch.nn.init.constant_(layer.weight, 0.25), torch.nn.init.zeros_(layer.bias)
+    return torch.nn.Sequential(OrderedDict(flatten=torch.nn.Flatten(), fc=layer))
+
+
+def test_the_controls_are_the_untrained_network_and_the_shuffled_columns_of_the_trained_one():
+    """Six copies of one neuron have rank 1; with each in an order of its own they have rank 6."""
+    pixels = torch.rand(400, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    images = LabelledImages(pixels, torch.zeros(400, dtype=torch.long), ("all",))
+    asked = {"sae": PROTOCOL.but(steps=20), "n_samples": 400, "seeds": (0, 1)}
+    found = runs.controls(copies(6), copies(3), images, ["fc"], **asked)
+    assert found.groupby("state", sort=False).seed.agg(list).to_dict() == {"untrained": [0, 1], "shuffled": [0, 1]}
+    rank = found.groupby("state").effective_rank.first()
+    assert rank["shuffled"] == pytest.approx(6, abs=0.3)
+    assert rank["untrained"] == pytest.approx(1, abs=1e-3)
+    assert measure(copies(6), images, "fc", **asked).effective_rank[0] == pytest.approx(1, abs=1e-3)
+
+
+def test_one_layer_by_several_readings():
+    rows = LayerRows(planted(100, 4, 3, 1, seed=0), torch.arange(100))
+    small = PROTOCOL.but(steps=20)
+    found = runs.by_readings(rows, {"small": small, "large": small.but(expansion=8.0)}, [0, 1])
+    assert found.reading.tolist() == ["small", "small", "large", "large"]
+    assert found.n_codes.tolist() == [16, 16, 32, 32]
+    assert found.n_read.unique().tolist() == [20]

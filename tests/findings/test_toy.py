@@ -1,10 +1,14 @@
 """The toy model: its samples, its gradients against autograd, its known ends; and its tables, on made-up rows."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
+from book.run import NOTEBOOKS, RESULTS
 from superpos import metrics, sweep
 from superpos.findings.toy import analysis, runs
 from superpos.findings.toy import task as toy
@@ -89,6 +93,32 @@ def test_the_stability_grid_changes_one_field_at_a_time():
     assert len(found) == 10
 
 
+def test_the_committed_rows_are_those_of_the_full_scale(tmp_path):
+    """All runs of the full scale are there, so that none is done."""
+    asked = yaml.safe_load((NOTEBOOKS / "full" / "02_toy_models.yaml").read_text())
+    family, n_rows, seed = {name: asked[name] for name in ("n_models", "toy_steps")}, asked["n_rows"], asked["seed"]
+    sweeps = {name: asked[name] for name in ("l1", "expansion", "n_neurons")}
+    grids = {
+        "toy_truth": runs.grid(n_rows, seed=seed["truth"], sae_seed=range(asked["n_sae"]), **family),
+        "toy": runs.stability_grid(n_rows, seed["stability"], seed["others"], sweeps, **family),
+    }
+    for name, grid in grids.items():
+        table = sweep.run(lambda run: {}, grid, shutil.copy(RESULTS / f"{name}.csv", tmp_path))
+        assert len(table) == 100 * len(grid)
+    assert [len(grid) for grid in grids.values()] == [6, 46]
+
+
+def test_the_truth_of_weights_that_are_known():
+    """Five features in five neurons, and each of them with its opposite (Elhage et al. 2022)."""
+    eye = torch.eye(5)
+    assert toy.truth(eye) == {name: pytest.approx(1) for name in ("psi_weights", "psi_weights_norm", "psi_frobenius")}
+    assert toy.truth(torch.cat([eye, -eye], 1))["psi_frobenius"] == pytest.approx(2)
+    uneven = toy.truth(torch.tensor([[2.0, 1.0]]))  # shares 4/5 and 1/5, or 2/3 and 1/3
+    assert uneven["psi_weights"] == pytest.approx(5 / 4**0.8)
+    assert uneven["psi_weights_norm"] == pytest.approx(3 / 2 ** (2 / 3))
+    assert uneven["psi_frobenius"] == pytest.approx(5)
+
+
 def test_interference_is_the_gram_matrix_of_the_directions():
     model = toy.Toy(torch.tensor([[1.0, 0, -1], [0, 2, 0]]), torch.zeros(3), 0.5, 0.0)
     table = analysis.interference([model, model])
@@ -131,3 +161,17 @@ def test_the_saes_of_a_model_are_averaged_and_their_spread_is_told(tmp_path):
     rows = made_up(tmp_path)
     assert analysis.sae_seeds(rows).spread.tolist() == [0.0, 0.0]
     assert analysis.by_sparsity(rows).ratio.tolist() == [1.0, 1.0]
+
+
+def test_a_family_is_compared_at_the_defaults_alone(tmp_path):
+    found = analysis.families(made_up(tmp_path))  # rows of another λ go the other way
+    assert found.columns.tolist() == [1]
+    assert found[1].round(6).to_dict() == {("protocol", 50_000, "log"): 1.0, ("published", 50_000, "log"): 1.0}
+
+
+def test_each_measure_is_that_of_its_column_and_reading(tmp_path):
+    others = {column: np.tile(np.linspace(3, 1, 12), 4) for _, column in analysis.MEASURES.values() if column != "psi"}
+    found = analysis.measures(made_up(tmp_path, **others)).set_index("measure").r.round(6)
+    assert found["SAE codes, protocol"] == found["SAE codes, published"] == 1
+    assert (found.drop(["SAE codes, protocol", "SAE codes, published"]) == -1).all()
+    assert len(found) == 7

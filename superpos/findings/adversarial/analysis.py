@@ -252,7 +252,7 @@ def specifications(table: pd.DataFrame) -> pd.DataFrame:
 def _estimate(part: pd.DataFrame) -> tuple[float, float, float, int]:
     found, pool = statistics.trend(part, "x", "line")
     if pool:
-        return pool["mean_re"], pool["low_re"], pool["high_re"], found.n.sum()
+        return pool["mean_re"], pool["low_re"], pool["high_re"], int(found.n.sum())
     if found.empty or part.line.nunique() > 1:
         return float("nan"), float("nan"), float("nan"), 0
     fit = statistics.meta_slope(part.x, part.slope, part.variance)

@@ -237,7 +237,8 @@ def leads(rows: Rows) -> pd.DataFrame:
     table, step = table[table.seed.isin(when.index)], transitions.spacing(table)
     windows = pd.DataFrame({"start": when.memorised + 4 * step, "end": when.t90 + 8 * step})
     gaps = table.groupby("seed")[["LLC, cold", "LLC, hot"]]  # of chains in trouble, if any
-    filled = table.assign(**gaps.transform(lambda y: y.interpolate(limit_direction="both")))
+    whole = gaps.transform(lambda y: y.interpolate(limit_direction="both"))
+    filled = table.drop(columns=list(whole)).join(whole)
     accuracy, lines = transitions.steepest_moments(filled, "test accuracy", 1, windows)["at"], []
     for name in (name for name in MEASURES if not any(word in name for word in NO_MOVERS)):
         direction = np.sign(level.end[name] - level.memorised[name])

@@ -114,10 +114,10 @@ def steepest_moments(table: pd.DataFrame, column: str, direction: float, windows
 
     windows: start and end (steps) by seed. A moment at an edge of its window may lie outside in truth.
     """
-    found = {
-        seed: steepest(rows.step, rows[column], direction, **windows.loc[seed], width=_width(rows))
-        for seed, rows in table.groupby("seed")
-    }
+    found = {}
+    for seed, rows in table.groupby("seed"):
+        start, end = windows.loc[seed, ["start", "end"]]
+        found[seed] = steepest(rows.step, rows[column], direction, start=start, end=end, width=_width(rows))
     return pd.DataFrame(found, index=["at", "edge"]).T.astype(float)
 
 

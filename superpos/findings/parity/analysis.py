@@ -73,7 +73,7 @@ def curve(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Geometric mean of F over networks with its t interval, at points where no more than half of the SAEs died."""
     alive = table[table.groupby(by)[F].transform(lambda values: values.notna().mean()) >= 0.5].dropna(subset=F)
     means = statistics.by_unit(alive, by, "seed", F, lambda rows: np.log(rows[F]).mean())
-    return means.assign(**np.exp(means[[F, "low", "high"]]))
+    return means.drop(columns=[F, "low", "high"]).join(np.exp(means[[F, "low", "high"]]))
 
 
 def slopes(table: pd.DataFrame) -> pd.DataFrame:
