@@ -172,7 +172,7 @@ charts.intervals(measures, charts.Axis("r", "Pearson r with ψ of the weights"),
 # `published`, the sum unit on rows of length $\sqrt N$ for `protocol`.
 
 # %%
-by_l1 = analysis.stability(here.committed, "l1")
+by_l1, by_neurons, by_size = (analysis.stability(here.committed, axis) for axis in ("l1", "n_neurons", "expansion"))
 by_l1.assign(l1=by_l1.l1.map("{:g}".format)).pivot(index="l1", columns="reading", values="r").round(2)
 
 # %% mystnb={"figure": {"caption": "Stability against λ. Bands: 95% bootstrap intervals over models; a point is missing where nearly all dictionaries are dead.", "name": "fig-toy-lambda"}} tags=["hide-input", "nbval-ignore-output"]
@@ -183,22 +183,14 @@ charts.lines(by_l1.dropna(), charts.Axis("l1", "λ, in the reading's own unit", 
 )
 
 # %% mystnb={"figure": {"caption": "Stability against the bottleneck N at M = 20 features. The closer N comes to M, the less there is to compress, and the less the truth varies; from N = M on every model holds all features alike, and r compares noise with noise.", "name": "fig-toy-bottleneck"}} tags=["hide-input", "nbval-ignore-output"]
-charts.lines(
-    analysis.stability(here.committed, "n_neurons").dropna(),
-    charts.Axis("n_neurons", "neurons N", "log"),
-    r,
-    color="reading",
-).properties(
+charts.lines(by_neurons.dropna(), charts.Axis("n_neurons", "neurons N", "log"), r, color="reading").properties(
     title="Stability against the bottleneck",
     description="Two lines with bands: correlation with the truth against the number of neurons, for both protocols.",
 )
 
 # %% mystnb={"figure": {"caption": "Stability against the size of the dictionary, in codes per neuron.", "name": "fig-toy-dictionary"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
-    analysis.stability(here.committed, "expansion").dropna(),
-    charts.Axis("expansion", "codes per neuron D / N", "log"),
-    r,
-    color="reading",
+    by_size.dropna(), charts.Axis("expansion", "codes per neuron D / N", "log"), r, color="reading"
 ).properties(
     title="Stability against the dictionary",
     description="Two lines with bands: correlation with the truth against the size of the dictionary, for both protocols.",

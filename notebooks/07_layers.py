@@ -162,8 +162,12 @@ import os
 
 if pythia:
     of_pythia = sweep.expand(
-        runs.LanguageRun, model=pythia, dictionaries=pythia_dictionaries.split(","), products=reading["products"], **pythia_reading
-    )  # fmt: skip
+        runs.LanguageRun,
+        model=pythia,
+        dictionaries=pythia_dictionaries.split(","),
+        products=reading["products"],
+        **pythia_reading,
+    )
     path = f"{results}/pythia.csv" if results else None
     sweep.run(runs.language_run, of_pythia, path, n_jobs=1, threads=os.cpu_count(), cluster=cluster or None)
 
@@ -199,11 +203,15 @@ profile.rename(columns={-1: "embedding"}).rename_axis(["", "site"]).astype(objec
 # %% mystnb={"figure": {"caption": "Measures of every site against depth; the menus choose the measure, and the model, the order of its tokens and the kind of SAE. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-features"}} tags=["hide-input", "nbval-ignore-output"]
 layer = charts.Axis("layer", "layer (−1: embedding)")
 charts.lines(
-    by_layer, layer, charts.Axis("value", "mean over networks"), color=charts.Axis("line", "site"), choose=["measure", "reading"]
+    by_layer,
+    layer,
+    charts.Axis("value", "mean over networks"),
+    color=charts.Axis("line", "site"),
+    choose=["measure", "reading"],
 ).properties(
     title="From layer to layer",
     description="Lines of a measure against the layer for MLPs, attention and the residual stream, with menus for measure and reading.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Few strong codes, or many alike?
@@ -214,12 +222,15 @@ charts.lines(
 # %% mystnb={"figure": {"caption": "Hill numbers of order 0 (codes ever active), 1 (F) and 2 of every site, trained networks; the menus choose the kind of SAE and of site. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-hill"}} tags=["hide-input", "nbval-ignore-output"]
 trained = by_layer.reading.isin([analysis.L1, analysis.TOPK])
 charts.lines(
-    by_layer[trained & by_layer.measure.isin(analysis.HILLS)], layer, charts.Axis("value", "Hill number", scale="log"),
-    color=charts.Axis("measure", "order"), choose=["reading", "line"],
+    by_layer[trained & by_layer.measure.isin(analysis.HILLS)],
+    layer,
+    charts.Axis("value", "Hill number", scale="log"),
+    color=charts.Axis("measure", "order"),
+    choose=["reading", "line"],
 ).properties(
     title="Hill numbers 0, 1 and 2",
     description="Lines of three Hill numbers against the layer on a logarithmic axis, with menus for the SAE and the kind of site.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # Their ratios, mean over sites and networks: how many codes are ever active for each effective one, and how much order 2 is below F.
@@ -235,12 +246,16 @@ fitted[["ever active / F", "order 2 / F"]].mean()
 
 # %% mystnb={"figure": {"caption": "Hill numbers after so many texts, relative to those after all, trained networks; one line a layer, the menus choose. Dashed: 2% around the end. Mean of the networks.", "name": "fig-layers-convergence"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
-    analysis.convergence(rows), charts.Axis("n_texts_read", "texts read", scale="log"), charts.Axis("value", "relative to all texts"),
-    color="layer", choose=["measure", "reading", "line"], rule={"+2%": 1.02, "−2%": 0.98},
+    analysis.convergence(rows),
+    charts.Axis("n_texts_read", "texts read", scale="log"),
+    charts.Axis("value", "relative to all texts"),
+    color="layer",
+    choose=["measure", "reading", "line"],
+    rule={"+2%": 1.02, "−2%": 0.98},
 ).properties(
     title="Converging",
     description="Lines of relative Hill numbers against the number of texts on a logarithmic axis, a line a layer, with menus.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The number of texts that were enough by the rule, median over networks (largest in brackets; *never*: in so many networks half of the
@@ -267,11 +282,16 @@ analysis.hunchback(rows)
 
 # %% mystnb={"figure": {"caption": "F, TwoNN dimension and effective rank against depth, each relative to its mean over the sites of its kind in the same network, trained networks; the menu chooses the kind of site. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-hunchback"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
-    analysis.relative_profiles(rows), layer, charts.Axis("relative", "relative to the mean of the sites"), color="measure", choose="line", rule=1
+    analysis.relative_profiles(rows),
+    layer,
+    charts.Axis("relative", "relative to the mean of the sites"),
+    color="measure",
+    choose="line",
+    rule=1,
 ).properties(
     title="A hunchback?",
     description="Lines of effective features by two SAEs, intrinsic dimension and effective rank against the layer, with a menu.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## What is not learned
@@ -287,11 +307,15 @@ analysis.over_controls(rows)
 
 # %% mystnb={"figure": {"caption": "F against depth in trained networks and in their controls, by L1 SAEs; the menu chooses the kind of site. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-controls"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
-    by_layer[(by_layer.measure == "F") & (by_layer.reading != analysis.TOPK)], layer, charts.Axis("value", "F"), color="reading", choose="line"
+    by_layer[(by_layer.measure == "F") & (by_layer.reading != analysis.TOPK)],
+    layer,
+    charts.Axis("value", "F"),
+    color="reading",
+    choose="line",
 ).properties(
     title="Trained, and not",
     description="Lines of effective features against the layer for trained and untrained networks and for tokens in random order, with a menu.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## What has the same profile?
@@ -305,9 +329,10 @@ alike.set_index("measure")
 
 # %% mystnb={"figure": {"caption": "Spearman's ρ over the sites between F of the trained networks, by L1 SAEs, and other measures. Mean of the networks and its 95% t interval.", "name": "fig-layers-alike"}} tags=["hide-input", "nbval-ignore-output"]
 charts.intervals(alike, charts.Axis("rho", "Spearman's ρ with F over sites"), "measure", rule=0).properties(
-    height=320, title="Who orders the sites like F?",
+    height=320,
+    title="Who orders the sites like F?",
     description="Dots with intervals: rank correlation over sites of nine measures with effective features.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Pythia-70M
@@ -358,12 +383,16 @@ analysis.effects(rows)
 
 # %% mystnb={"figure": {"caption": "F against depth in the network of seed 1 under other SAEs: one change at a time; the menu chooses the kind of site.", "name": "fig-layers-variations"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
-    analysis.variations(rows)[["line", "variation", "layer", analysis.F]].round(3), layer, charts.Axis(analysis.F, "F", scale="log"),
-    color="variation", choose="line",
+    analysis.variations(rows)[["line", "variation", "layer", analysis.F]].round(3),
+    layer,
+    charts.Axis(analysis.F, "F", scale="log"),
+    color="variation",
+    choose="line",
 ).properties(
-    title="The same network, other SAEs", height=340,
+    title="The same network, other SAEs",
+    height=340,
     description="Lines of effective features against the layer for a dozen choices of the SAE, on a logarithmic axis, with a menu.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # How far F moves from one seed of the SAE (and of the tokens that it is fitted to) to the next, beside how far from network to network: the standard deviation of ln F,

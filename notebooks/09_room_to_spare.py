@@ -37,19 +37,14 @@ if "google.colab" in sys.modules:
 # `make full NAME=09_room_to_spare` runs the full scale and fills the committed rows that the figures are drawn from; it looks for the folder of
 # CIFAR-10 images beside the notebook. `tasks` holds the conditions, but for the width: classes (paper: 2, 3, 5, 10), radii above 0 of training
 # (paper: 0.1, 0.2, 0.3; for ResNet-18 0.01, 0.02, 0.03) and the seeds of networks (paper: 3 each). A network learns from `per_class` images of each class
-# (paper: all, about 6,000), is read on `n_images`, and its accuracy is taken on `n_test`.
+# (paper: all, about 6,000), is read on `n_images`, and its accuracy is taken on `n_test`. Its `width` is in neurons for MLPs (paper: 8, 32, 128, 512), in
+# channels for CNNs (8, 16, 32, 64), and in 64 channels of the first stage for ResNet-18 (¼, ½, 1, 2; its images CIFAR-10's, its classes 10).
 
 # %% tags=["parameters"]
 tasks: dict = {"dataset": "digits", "n_classes": [2, 5], "epsilon": [0.2], "seed": [1, 2]}  # or mnist, folder:PATH, …
-mlp: dict = {"width": [4, 16], "per_class": 100, "epochs": 20, "n_images": 128, "n_test": 100}  # paper: to 512
-cnn: dict = {"width": [2, 4], "per_class": 100, "epochs": 15, "n_images": 64, "n_test": 100}  # paper: to 64
-resnet: dict = {
-    "dataset": "digits",
-    "n_classes": [3],
-    "epsilon": [0.2],
-    "seed": [1],
-    "width": [0.0625],
-}  # paper: ¼ to 2
+mlp: dict = {"width": [4, 16], "per_class": 100, "epochs": 20, "n_images": 128, "n_test": 100}  # paper: 100 epochs
+cnn: dict = {"width": [2, 4], "per_class": 100, "epochs": 15, "n_images": 64, "n_test": 100}  # paper: 100 epochs
+resnet: dict = {"dataset": "digits", "n_classes": [3], "epsilon": [0.2], "seed": [1], "width": [0.0625]}  # ResNet-18
 common: dict = {
     "attack_steps": 3,  # steps of the attack in training, as far together as the paper's 40
     "lr": 0.02,  # step size (paper: 0.01)

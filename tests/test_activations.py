@@ -1,9 +1,6 @@
 """Reading layers: values against a plain forward pass, any order of names, rows from everywhere, errors in time."""
 
-import subprocess
-import sys
-from pathlib import Path
-
+import memory
 import pytest
 import torch
 from torch import nn
@@ -200,24 +197,12 @@ def test_more_rows_asked_for_than_there_are():
 
 def test_a_large_measurement_stays_small_in_memory():
     """200,000 rows of 256 neurons are 195 MiB; past a limit of 16 MiB they must not be held."""
-    code = """
-import re, threading, time, torch
+    before = """
+import torch
 from superpos import activations, descent, measure, PROTOCOL
 model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.ReLU())
 measure(model, torch.randn(2_000, 8), "1", sae=PROTOCOL.but(steps=20))  # what the libraries themselves take
 activations.IN_MEMORY = descent.IN_MEMORY = 2**24
-held = lambda: int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
-before, peak = held(), [0]
-def watch():
-    while True:
-        peak.append(held())
-        time.sleep(0.005)
-threading.Thread(target=watch, daemon=True).start()
-measure(model, torch.randn(200_000, 8), "1", n_samples=200_000, sae=PROTOCOL.but(steps=20))
-print(max(peak) - before)
 """
-    if not Path("/proc/self/status").exists():
-        pytest.skip("memory is read from /proc, which is not here")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert int(result.stdout) < 150
+    measured = 'measure(model, torch.randn(200_000, 8), "1", n_samples=200_000, sae=PROTOCOL.but(steps=20))'
+    assert memory.growth(before, measured, []) < 150

@@ -98,6 +98,7 @@ def test_the_controls_are_the_untrained_network_and_the_shuffled_columns_of_the_
     asked = {"sae": PROTOCOL.but(steps=20), "n_samples": 400, "seeds": (0, 1)}
     found = runs.controls(copies(6), copies(3), images, ["fc"], **asked)
     assert found.groupby("state", sort=False).seed.agg(list).to_dict() == {"untrained": [0, 1], "shuffled": [0, 1]}
+    assert found.groupby("state").n_neurons.first().to_dict() == {"untrained": 3, "shuffled": 6}
     rank = found.groupby("state").effective_rank.first()
     assert rank["shuffled"] == pytest.approx(6, abs=0.3)
     assert rank["untrained"] == pytest.approx(1, abs=1e-3)
