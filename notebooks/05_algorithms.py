@@ -41,12 +41,8 @@ if "google.colab" in sys.modules:
 # committed rows that the figures are drawn from.
 
 # %% tags=["parameters"]
-starts: dict = {
-    "seed": 1,
-    "n_networks": 2,
-    "sae_steps": 300,
-}  # of every size: the first start's number, how many, and their SAEs' steps
-networks: list = [  # what is compressed and trained from scratch, to which sizes; steps of the first phase or of the training (0: none)
+starts: dict = {"seed": 1, "n_networks": 2, "sae_steps": 300}  # first start of a size, how many, steps of their SAEs
+networks: list = [  # the way to them, their sizes, steps of the first phase or of the training (0: untrained), of the second
     {"route": "compressed", "program": "sort_unique", "n_neurons": [25, 8], "steps": 1500, "block_steps": 200},
     {"route": "scratch", "program": "sort_unique", "n_neurons": [12, 3], "steps": 200},
     {"route": "scratch", "program": "sort_unique", "n_neurons": [5], "steps": 0},
@@ -108,9 +104,8 @@ from superpos.findings.algorithms.programs import compile_program, difference_to
 compiled = compile_program(programs[0])
 tokens, same = compiled.task.tokens, task.compressed(compiled, torch.eye(compiled.n_neurons))
 print("port and JAX differ by less than 1e-5:", difference_to_jax(compiled) < 1e-5)
-print(
-    "right answers, token by token and whole:", *(float(s) for s in share_right(compiled.model(tokens), compiled.task))
-)
+shares = [float(share) for share in share_right(compiled.model(tokens), compiled.task)]
+print("right answers, token by token and whole:", *shares)
 print("W = 1 changes nothing:", torch.allclose(same(tokens), compiled.model(tokens), atol=1e-5))
 
 # %% [markdown]
@@ -131,18 +126,10 @@ here.run(runs.control_run, runs.grid(runs.Control, *controls, **starts), "algori
 here.run(runs.program_run, sweep.expand(runs.Program, program=programs), "algorithms_programs")
 published_run = functools.partial(runs.published_run, folder=kept)
 here.run(published_run, runs.grid(runs.Published, *published), "algorithms_published")
-
-# %%
 widest = ran[(ran.route == "compressed") & (ran.n_neurons == compiled.n_neurons)]
 n_solved = widest[widest.sequences == 1].network.nunique()
-print(
-    len(ran),
-    "readings; compressed to their own width,",
-    n_solved,
-    "of",
-    starts["n_networks"],
-    "starts answer everything",
-)
+said = f"compressed to their own width, {n_solved} of {starts['n_networks']} starts answer everything"
+print(f"{len(ran)} readings; {said}")
 
 # %% [markdown]
 # That is your machine at quick scale. What follows is drawn from the committed rows of the full scale.
@@ -166,13 +153,8 @@ about.assign(difference=about.difference.map("{:.0e}".format))
 
 # %% mystnb={"figure": {"caption": "Share of sequences answered right throughout, against the neurons of the stream; the menu chooses the program. Lines: the best of the starts, and their mean with its 95% t interval, cut at 0 and 1.", "name": "fig-algorithms-accuracy"}} tags=["hide-input", "nbval-ignore-output"]
 N = charts.Axis("n_neurons", "neurons N of the stream", "log")
-charts.lines(
-    analysis.accuracy(rows),
-    N,
-    charts.Axis("sequences", "sequences right"),
-    color=charts.Axis("line", ""),
-    choose="program",
-).properties(
+right, line = charts.Axis("sequences", "sequences right"), charts.Axis("line", "")
+charts.lines(analysis.accuracy(rows), N, right, color=line, choose="program").properties(
     title="How few neurons will do?",
     description="Lines of the share of sequences answered right against neurons, best start and mean, with a menu for the program.",
 )
@@ -190,9 +172,8 @@ analysis.solved(rows)
 
 # %% mystnb={"figure": {"caption": "Effective features of each layer's stream against its neurons (main reading); the menu chooses program and way. Mean of the starts, bands their 95% t interval; × where not every start answers everything. Above the grey line F = N there are more effective features than neurons.", "name": "fig-algorithms-features"}} tags=["hide-input", "nbval-ignore-output"]
 F = charts.Axis("effective_features", "effective features F", "log")
-charts.lines(
-    analysis.by_layer(rows), N, F, color=charts.Axis("of", "stream after"), choose="which", cross="failed"
-).properties(
+after = charts.Axis("of", "stream after")
+charts.lines(analysis.by_layer(rows), N, F, color=after, choose="which", cross="failed").properties(
     title="F against the stream's neurons",
     description="Lines of effective features against neurons for each layer, with the line F = N and a menu for program and way.",
 )
@@ -214,10 +195,8 @@ charts.lines(analysis.by_reading(rows), N, F, color="reading", choose="which").p
 )
 
 # %% mystnb={"figure": {"caption": "ψ = F / N, mean over layers, against neurons (main reading); the menu chooses the program. Mean of the starts, bands their 95% t interval; × where not every start answers everything. Above the dashed line: more effective features than neurons.", "name": "fig-algorithms-psi"}} tags=["hide-input", "nbval-ignore-output"]
-psi = charts.Axis("psi", "superposition ψ")
-charts.lines(
-    analysis.superposition(rows), N, psi, color=charts.Axis("way", ""), choose="program", cross="failed", rule=1
-).properties(
+psi, way = charts.Axis("psi", "superposition ψ"), charts.Axis("way", "")
+charts.lines(analysis.superposition(rows), N, psi, color=way, choose="program", cross="failed", rule=1).properties(
     title="Superposition against the stream's neurons",
     description="Lines of superposition against neurons, compressed and from scratch, with a menu for the program.",
 )

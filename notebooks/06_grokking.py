@@ -39,23 +39,20 @@ if "google.colab" in sys.modules:
 # committed rows that the figures are drawn from.
 
 # %% tags=["parameters"]
-main: dict = {
-    "networks": 2,
-    "steps": 1000,
-    "every": 200,
-    "sae_steps": 200,
-    "llc_draws": 20,
-    "readings": "protocol,mean unit",
-}  # MLPs of 48 neurons, seeds 1, 2, …; steps between checkpoints, of each SAE; draws of each LLC chain after 100; SAEs
+main: dict = {  # MLPs of 48 neurons, which generalise
+    "networks": 2,  # seeds 1, 2, …; the independent units behind every interval
+    "steps": 1000,  # of training, all training pairs at each
+    "every": 200,  # steps between checkpoints
+    "sae_steps": 200,  # of each SAE's training (ours: 10,000)
+    "llc_draws": 20,  # of each LLC chain after its burn-in of 100
+    "readings": "protocol,mean unit",  # of protocol, mean unit, published
+}
 decayless: dict = {"networks": 1, "every": 500}  # controls without weight decay; what is not given is as in main
 shuffled: dict = {"networks": 1, "every": 500}  # controls with shuffled labels
 wide: dict = {"networks": 1, "steps": 200, "every": 100}  # MLPs of 128 neurons
 transformer: dict = {"networks": 1, "steps": 10, "every": 10, "sae_steps": 10}  # transformers of 512 neurons
 timeline: dict = {"every": 500}  # steps between the moments of the timeline
-variations: dict = {
-    "networks": 1,
-    "first": 600,
-}  # networks of the table of choices, and the step of their first reading
+variations: dict = {"networks": 1, "first": 600}  # of the table of choices, and the step of their first reading
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
@@ -98,7 +95,7 @@ here = chapter.begin(results, committed, cluster, threads=1)
 # $$
 #
 # at two settings: *cold*, $n\beta = 82$, $\gamma = 100$, and *hot*, $n\beta = 2$, $\gamma = 5$. The burn-in is dropped. The
-# estimator runs all chains of all checkpoints as one stack; `tests/test_llc.py` holds it beside `devinterp` at six checkpoints.
+# estimator runs all chains of all checkpoints as one stack; `tests/findings/test_llc.py` holds it beside `devinterp` at six checkpoints.
 #
 # ## A known answer first
 #
@@ -183,7 +180,6 @@ explorer.training_explorer(series, bars, words, start=int(words.step.iloc[len(wo
 # %% [markdown]
 # The same measures as numbers, beside the paper's: at the start, when memorised, at t50 and at the end, mean over networks.
 
-
 # %%
 levels = analysis.levels(rows)
 levels.loc[[*analysis.MEASURES, "F, paper", "LLC, paper"]]
@@ -193,7 +189,6 @@ levels.loc[[*analysis.MEASURES, "F, paper", "LLC, paper"]]
 #
 # The *signed fall*: one minus F at the end (its last 400 steps) over F between memorising and t10. Mean over networks and 95%
 # t interval. The controls are read between the same steps as the network of the same seed, with the same initial weights.
-
 
 # %%
 falls = analysis.mean_falls(rows)
@@ -306,6 +301,8 @@ analysis.health(rows)
 # Every chain of a network trained here, at three checkpoints, burn-in included:
 
 # %% mystnb={"figure": {"caption": "Loss along each chain, mean of ten steps, at three checkpoints of a network; the menu chooses the setting. Draws before step 100 are dropped. Dashed: guessing.", "name": "fig-grokking-chains"}} tags=["hide-input", "nbval-ignore-output"]
+import math
+
 training = task.train(task.Network(width=48, seed=1, steps=900), keep=[300, 600])
 chains = {
     setting: runs.estimate_llc(training, setting, n_chains=2, seed=1).require_health() for setting in runs.SAMPLINGS
@@ -316,7 +313,7 @@ charts.lines(
     "loss",
     color="line",
     choose="setting",
-    rule={"guessing": 3.97},
+    rule={"guessing": math.log(53)},
 ).properties(
     title="The chains",
     description="Lines of loss along six Langevin chains at three checkpoints, with a menu for the setting.",
@@ -352,7 +349,7 @@ choices = analysis.choices(rows)
 choices
 
 # %% mystnb={"figure": {"caption": "Relative fall of F from step 800 to the end under one change of our protocol at a time: mean of the networks and its 95% t interval.", "name": "fig-grokking-choices"}} tags=["hide-input", "nbval-ignore-output"]
-shown = choices.reset_index()
+shown = choices[["mean", "low", "high", "n"]].reset_index()
 charts.intervals(shown, charts.Axis("mean", "relative fall of F"), "variation", color="site", rule=0).properties(
     height=380,
     title="Does the fall depend on the SAE?",
@@ -360,14 +357,14 @@ charts.intervals(shown, charts.Axis("mean", "relative fall of F"), "variation", 
 )
 
 # %% [markdown]
-# Quality of the SAEs of the main networks: variance left unexplained, active codes a row, dead codes.
+# Quality of the SAEs of the main networks at each site: variance left unexplained (*fvu*), active codes a row (*l0*), dead codes.
 
 # %%
 levels.filter(regex="^(fvu|l0|dead)_.*_protocol$", axis=0).round(3)
 
 # %% [markdown]
 # The other networks: signed falls, and what the codes of the main networks know. *tuned to a*: share of a code's variance that $a$
-# alone explains, averaged over codes by their activation.
+# alone explains, averaged over codes by their activation. *unread*: networks without a checkpoint between memorising and t10.
 
 # %%
 names = ["F, pre", "F, post", "effective rank, pre", "effective rank, post", "weight norm"]
@@ -394,8 +391,8 @@ levels.filter(regex="^tuned_.*(pre|post)$", axis=0)
 # 1. Does subtraction look different? And $a^2 + b$, which is not symmetric in its numbers?
 #
 # ```{dropdown} A solution
-# `modular.checkpoint_run("mlp", 48, "weight decay", 1, 0.4, 100, 4000, 2000, 50, "protocol", operation="-")` returns the same rows
-# for another operation, `"a2+b"` for the other. For $a^2 + b$ numbers of equal square act alike in the left path and not in the right,
+# `runs.checkpoint_run(runs.Checkpoints(task.Network(48, 1, 4000, operation="-"), 100, 2000, 50, "protocol"))` returns the same rows
+# for another operation, `operation="a2+b"` for the other. For $a^2 + b$ numbers of equal square act alike in the left path and not in the right,
 # while both paths share one embedding: compare the step at which test accuracy rises.
 # ```
 #

@@ -52,42 +52,24 @@ if "google.colab" in sys.modules:
 # Stored are the quick ones, offline, under a minute on two cores. `make full NAME=07_layers` trains the models of the full scale and fills the
 # committed rows that the figures are drawn from. With a network,
 # `make full NAME=07_layers ARGS="-p pythia EleutherAI/pythia-70m-deduped"` fills Pythia's rows as well, at the paper's size.
+#
+# `model`: layers (Pythia-70M: 6), neurons N of the residual stream (512), tokens known (50,304) and seen (read: 512), and the training. `reading`: texts;
+# tokens behind TwoNN, ranks and the unexplained variance; what SAEs compute in (bfloat16 is faster where the processor or GPU has it). `fit`:
+# the other texts and tokens to which SAEs are fitted, steps, codes a neuron (paper: 64), active codes of a TopK SAE, and λ of the others, in the sum unit.
+# `variations`: names in `runs.VARIATIONS`, and the sites that these read: names or kinds, or all. `pythia_texts`: texts of 512 tokens, a seed a draw (as the paper).
 
 # %% tags=["parameters"]
 n_networks: int = 2  # networks, seeds 1, 2, …; the independent units behind every interval
-model: dict = {
-    "layers": 2,
-    "width": 32,
-    "vocabulary": 512,
-    "context": 64,
-    "steps": 60,
-    "batch": 8,
-}  # each network: layers, neurons N of its stream, tokens that it knows and sees (Pythia-70M: 6, 512, 50,304, 2,048; read with 512), steps of training, texts a step
-reading: dict = {
-    "n_texts": 300,
-    "n_rows": 500,
-    "products": "float32",
-}  # texts read; tokens behind TwoNN, ranks and the unexplained variance; what SAEs compute in (bfloat16 is faster where processor or GPU has it)
-fit: dict = {
-    "n_fit_texts": 300,
-    "fit_rows": 5000,
-    "sae_steps": 100,
-    "expansion": 4.0,
-    "k": 8,
-    "l1": 0.5,
-}  # other texts and tokens, to which SAEs are fitted; their steps, codes a neuron (paper: 64), active codes if TopK, λ else (sum unit)
+model: dict = {"layers": 2, "width": 32, "vocabulary": 512, "context": 64, "steps": 60, "batch": 8}  # each network
+reading: dict = {"n_texts": 300, "n_rows": 500, "products": "float32"}  # what is read, and how
+fit: dict = {"n_fit_texts": 300, "fit_rows": 5000, "sae_steps": 100, "expansion": 4.0, "k": 8, "l1": 0.5}  # SAEs
 variations: dict = {
     "names": ["half λ"],
     "sites": "mlp.0",
-}  # other SAEs on the network of seed 1, names of runs.VARIATIONS; sites that these read: names or kinds, or all
+}  # other SAEs on the network of seed 1, by name; what they read
 pythia: str = ""  # EleutherAI/pythia-70m-deduped, or any other model of the hub or folder; empty: none
 pythia_dictionaries: str = "marks,eleuther"  # its dictionaries; marks@FOLDER: the same folders below a local one
-pythia_reading: dict = {
-    "texts": "hub:monology/pile-uncopyrighted:train:text",
-    "seed": [1, 2, 3],
-    "n_texts": 20000,
-    "context": 512,
-}  # what it reads, as superpos.findings.language.texts says; draws of texts, their number and length (all as in the paper)
+pythia_texts: dict = {"texts": "hub:monology/pile-uncopyrighted:train:text", "n_texts": 20000, "seed": [1, 2, 3]}
 saes: str = ""  # folder that keeps SAEs of our own for runs that would fit the same; empty: none
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
@@ -161,13 +143,8 @@ print("\n".join(f"{words}: {held}" for words, held in analysis.checks(own).items
 import os
 
 if pythia:
-    of_pythia = sweep.expand(
-        runs.LanguageRun,
-        model=pythia,
-        dictionaries=pythia_dictionaries.split(","),
-        products=reading["products"],
-        **pythia_reading,
-    )
+    shared = {"model": pythia, "products": reading["products"], **pythia_texts}
+    of_pythia = sweep.expand(runs.LanguageRun, dictionaries=pythia_dictionaries.split(","), **shared)
     path = f"{results}/pythia.csv" if results else None
     sweep.run(runs.language_run, of_pythia, path, n_jobs=1, threads=os.cpu_count(), cluster=cluster or None)
 
@@ -202,13 +179,8 @@ profile.rename(columns={-1: "embedding"}).rename_axis(["", "site"]).astype(objec
 
 # %% mystnb={"figure": {"caption": "Measures of every site against depth; the menus choose the measure, and the model, the order of its tokens and the kind of SAE. Mean of the networks, bands their 95% t interval.", "name": "fig-layers-features"}} tags=["hide-input", "nbval-ignore-output"]
 layer = charts.Axis("layer", "layer (−1: embedding)")
-charts.lines(
-    by_layer,
-    layer,
-    charts.Axis("value", "mean over networks"),
-    color=charts.Axis("line", "site"),
-    choose=["measure", "reading"],
-).properties(
+mean = charts.Axis("value", "mean over networks")
+charts.lines(by_layer, layer, mean, color=charts.Axis("line", "site"), choose=["measure", "reading"]).properties(
     title="From layer to layer",
     description="Lines of a measure against the layer for MLPs, attention and the residual stream, with menus for measure and reading.",
 )
@@ -338,7 +310,7 @@ charts.intervals(alike, charts.Axis("rho", "Spearman's ρ with F over sites"), "
 # ## Pythia-70M
 #
 # The paper's F in thousands, and ours of the same model where a run exists: *marks*, by the same dictionaries; *eleuther*, by TopK ones. Mean over draws of
-# texts, in brackets their standard deviation.
+# texts; where there are several, the line above says how far they differ.
 
 # %%
 print(analysis.about_pythia(rows))

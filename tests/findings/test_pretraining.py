@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from superpos.systems import pretraining
-from superpos.systems.pretraining import Small, small_model
+from superpos.findings.language import pretraining
+from superpos.findings.language.pretraining import Small, small_model
 
 TINY = Small(layers=1, width=16, vocabulary=300, context=16, steps=12, batch=4)
 
@@ -37,15 +37,16 @@ def test_a_name_says_all():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("small:depth=3", "unknown 'depth' .* a small model has layers, width"),
-        ("small:width=wide", "width in .* must be a number, got 'wide'"),
+        ("small:depth=3", "Small has no 'depth'; it has layers, width"),
+        ("small:deep", "Small has no 'deep'"),
+        ("small:width=wide", "width must be a valid integer, got 'wide'"),
         ("small:width=40", "multiple of 16, got 40"),
-        ("small:layers=0", "layers of a small model must be at least 1, got 0"),
-        ("small:lr=0", "lr of a small model must be above 0"),
+        ("small:layers=0", "layers must be greater than or equal to 1, got 0"),
+        ("small:lr=0", "lr must be greater than 0"),
     ],
 )
 def test_a_wrong_name_is_named(text, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         Small.parse(text)
 
 
@@ -61,7 +62,7 @@ def test_seeds_decide_and_the_global_state_is_left_alone(tmp_path):
     torch.manual_seed(5)
     state = torch.get_rng_state()
     a, b = (small_model(TINY, tmp_path / name) for name in "ab")
-    c = small_model(Small(**vars(TINY) | {"seed": 2}), tmp_path / "a")
+    c = small_model(TINY.but(seed=2), tmp_path / "a")
     assert all(torch.equal(one, other) for one, other in zip(weights(a).values(), weights(b).values(), strict=True))
     assert any(not torch.equal(one, other) for one, other in zip(weights(a).values(), weights(c).values(), strict=True))
     assert torch.equal(torch.get_rng_state(), state)
@@ -84,14 +85,14 @@ def test_the_folder_is_one_that_transformers_reads(tmp_path):
 def test_training_lowers_the_loss_and_zero_steps_do_nothing(tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    untrained, trained = (small_model(Small(**vars(TINY) | {"steps": n, "lr": 1e-2}), tmp_path) for n in (0, 60))
+    untrained, trained = (small_model(TINY.but(steps=n, lr=1e-2), tmp_path) for n in (0, 60))
     text = pretraining.python_texts("train")[0]
     ids = torch.tensor([AutoTokenizer.from_pretrained(trained)(text).input_ids[:16]])
     losses = [
         AutoModelForCausalLM.from_pretrained(f)(input_ids=ids, labels=ids).loss.item() for f in (untrained, trained)
     ]
     assert losses[1] < losses[0] - 1
-    start, other = (pretraining._untrained(Small(**vars(TINY) | {"seed": n})).state_dict() for n in (1, 2))
+    start, other = (pretraining._untrained(TINY.but(seed=n)).state_dict() for n in (1, 2))
     assert not torch.equal(start["gpt_neox.embed_in.weight"], other["gpt_neox.embed_in.weight"])
     torch.testing.assert_close(weights(untrained)["gpt_neox.embed_in.weight"], start["gpt_neox.embed_in.weight"])
 
@@ -99,21 +100,19 @@ def test_training_lowers_the_loss_and_zero_steps_do_nothing(tmp_path):
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(pretraining, "SAVED", 5)
     whole = small_model(TINY, tmp_path / "whole")
-    steps = pretraining._Training._step
+    rate = Small.rate
 
-    def step(self, number):
-        if number == 8:
+    def stops(small, step):
+        if step == 8:
             raise KeyboardInterrupt
-        steps(self, number)
+        return rate(small, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining._Training, "_step", step)
+        patch.setattr(Small, "rate", stops)
         with pytest.raises(KeyboardInterrupt):
             small_model(TINY, tmp_path / "cut")
     began = []
-    monkeypatch.setattr(
-        pretraining._Training, "_step", lambda self, number: began.append(number) or steps(self, number)
-    )
+    monkeypatch.setattr(Small, "rate", lambda small, step: began.append(step) or rate(small, step))
     cut = small_model(TINY, tmp_path / "cut")
     assert began[0] == 5
     for name, values in weights(whole).items():
@@ -122,11 +121,11 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
 
 CHILD = """
 import os, sys
-from superpos.systems import pretraining
+from superpos.findings.language import pretraining
 pretraining.SAVED = 1
 pretraining.python_texts = lambda part: ["def f(x):\\n    return x\\n" * 50]
 if sys.argv[2] == "look":
-    pretraining._Training._step = lambda self, number: print(number, flush=True) or os._exit(0)
+    pretraining.Small.rate = lambda small, step: print(step, flush=True) or os._exit(0)
 pretraining.small_model("small:layers=1,width=16,vocabulary=300,context=16,steps=100000,batch=4", sys.argv[1])
 """
 
@@ -147,5 +146,5 @@ def test_a_killed_training_goes_on(tmp_path):
 
 
 def test_divergence_is_named(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"small:.* the loss became (nan|inf) in step"):
-        small_model(Small(**vars(TINY) | {"lr": 1e30, "steps": 40}), tmp_path)
+    with pytest.raises(FloatingPointError, match=r"small:.* the loss in step \d+ became (nan|inf)"):
+        small_model(TINY.but(lr=1e30, steps=40), tmp_path)

@@ -6,15 +6,19 @@ import time
 import warnings
 from pathlib import Path
 
+import memory
+import pandas as pd
 import pytest
 import torch
 
 from superpos import metrics
 from superpos.dictionaries import Dictionary
-from superpos.measurement import quality
-from superpos.systems import survey
-from superpos.systems.survey import Survey, chosen_sites, collect, curves, enough, marks, outputs, site_modules
-from superpos.systems.texts import Tokens
+from superpos.findings.language import survey, task
+from superpos.findings.language.analysis import curves
+from superpos.findings.language.survey import Reading, Survey, collect, enough, marks
+from superpos.findings.language.task import chosen_sites, outputs, site_modules
+from superpos.findings.language.texts import Tokens
+from superpos.measurement import reading
 
 N = 16
 
@@ -111,7 +115,7 @@ def test_sites_by_name_and_by_kind():
     model = wrapped()
     assert list(chosen_sites(model, "mlp, residual.1")) == ["mlp.0", "mlp.1", "residual.1"]
     assert len(chosen_sites(model, "all")) == 7
-    with pytest.raises(ValueError, match=r"unknown site 'mlp.9'; the model has embed, attention.0"):
+    with pytest.raises(ValueError, match=r"a site must be one of embed, attention.0, .*, got 'mlp.9'"):
         chosen_sites(model, "mlp.9")
 
 
@@ -135,7 +139,7 @@ def test_a_survey_is_the_dense_computation(first_token, k):
     """Padded batches and running sums against every code of every token of every text alone."""
     model, several = wrapped(), tokens()
     ones = {site: dictionary(i, k=k) for i, site in enumerate(["residual.1", "embed", "mlp.0"])}
-    rows = Survey(model, several, ones, first_token=first_token, budget=40, n_rows=20).run().rows()
+    rows = Survey(model, several, ones, Reading(first_token=first_token, n_rows=20), budget=40).run().rows()
     assert [row["site"] for row in rows] == ["embed", "mlp.0", "residual.1"]
     for row in rows:
         x = dense(model, several, row["site"], ones, first_token == "drop")
@@ -154,18 +158,20 @@ def test_a_survey_is_the_dense_computation(first_token, k):
 
 def test_budgets_and_padding_change_nothing():
     model, several = wrapped("gpt2"), tokens()
-    a, b = (Survey(model, several, {"mlp.1": dictionary()}, budget=n, n_rows=30).run().rows()[0] for n in (1, 1000))
+    a, b = (
+        Survey(model, several, {"mlp.1": dictionary()}, Reading(n_rows=30), budget=n).run().rows()[0] for n in (1, 1000)
+    )
     for name in a:
         assert a[name] == (pytest.approx(b[name], rel=1e-4) if isinstance(a[name], float) else b[name]), name
 
 
 def test_reconstruction_and_baselines_are_those_of_the_rows_drawn():
     model, several, one = wrapped(), tokens(), dictionary()
-    found = Survey(model, several, {"mlp.0": one}, n_rows=48, budget=30).run()
+    found = Survey(model, several, {"mlp.0": one}, Reading(n_rows=48), budget=30).run()
     x = dense(model, several, "mlp.0", one)
-    torch.testing.assert_close(found.drawn["mlp.0"].x, x, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.drawn.x["mlp.0"], x, rtol=1e-4, atol=1e-6)
     row = found.rows()[0]
-    assert row["fvu"] == pytest.approx(quality(one, x)["fvu"], rel=1e-4)
+    assert row["fvu"] == pytest.approx(reading(one, x)["fvu"], rel=1e-4)
     assert row["effective_rank"] == pytest.approx(metrics.effective_rank(x - x.mean(0)), rel=1e-4)
     assert row["participation_ratio"] == pytest.approx(metrics.participation_ratio(x), rel=1e-4)
 
@@ -173,7 +179,7 @@ def test_reconstruction_and_baselines_are_those_of_the_rows_drawn():
 def test_rows_that_are_equal_but_for_rounding_are_one_to_twonn():
     """The first MLP of a GPT-NeoX sees the token alone: 48 tokens of 60 kinds are fewer rows than tokens."""
     model, several = wrapped(), tokens()
-    row = Survey(model, several, {"mlp.0": dictionary()}, n_rows=48, budget=30).run().rows()[0]
+    row = Survey(model, several, {"mlp.0": dictionary()}, Reading(n_rows=48), budget=30).run().rows()[0]
     kinds = dense(model, several, "mlp.0", None)[[several.ids.tolist().index(i) for i in several.ids.unique()]]
     assert len(kinds) < 40
     assert row["intrinsic_dimension"] == pytest.approx(metrics.two_nn(kinds), rel=1e-3)
@@ -181,7 +187,7 @@ def test_rows_that_are_equal_but_for_rounding_are_one_to_twonn():
 
 def test_the_curve_is_that_of_the_first_texts():
     model, several, one = wrapped(), tokens(), dictionary()
-    row = Survey(model, several, {"mlp.0": one}, n_rows=9).run().rows()[0]
+    row = Survey(model, several, {"mlp.0": one}, Reading(n_rows=9)).run().rows()[0]
     assert row["curve_texts"] == "1 2 5 6"
     name, texts = site_modules(model)["mlp.0"], texts_of(several)
     for n, value, active in zip((1, 2, 5, 6), row["curve_features"].split(), row["curve_hill_0"].split(), strict=True):
@@ -197,7 +203,7 @@ def test_any_object_with_encode_can_be_surveyed():
             return torch.cat([x.relu(), (-x).relu()], 1)
 
     model, several = wrapped(), tokens()
-    row = Survey(model, several, {"mlp.0": Signs()}, n_rows=9).run().rows()[0]
+    row = Survey(model, several, {"mlp.0": Signs()}, Reading(n_rows=9)).run().rows()[0]
     p = metrics.code_shares(Signs().encode(dense(model, several, "mlp.0", None)))
     assert row["effective_features"] == pytest.approx(metrics.effective_features(p), rel=1e-4)
     assert row["fvu"] != row["fvu"]
@@ -227,7 +233,7 @@ class StopHereError(Exception):
 def test_a_survey_that_was_stopped_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(survey, "SAVED", 0)
     model, several, ones = wrapped(), tokens(), {"mlp.0": dictionary(), "residual.1": dictionary(1, k=3)}
-    options = {"budget": 12, "n_rows": 20, "path": tmp_path / "survey.safetensors"}
+    options = {"reading": Reading(n_rows=20), "budget": 12, "path": tmp_path / "survey.safetensors"}
     whole = Survey(model, several, ones, **options | {"path": None}).run().rows()
     stopped = Survey(model, several, ones, **options)
     save, count = Survey._save, []
@@ -244,7 +250,7 @@ def test_a_survey_that_was_stopped_goes_on(tmp_path, monkeypatch):
             stopped.run()
     again = Survey(model, several, ones, **options)
     seen = []
-    monkeypatch.setattr(survey, "outputs", lambda *args: seen.append(len(args[1])) or outputs(*args))
+    monkeypatch.setattr(task, "outputs", lambda *args: seen.append(len(args[1])) or outputs(*args))
     rows = again.run().rows()
     assert 0 < sum(seen) < len(several), "only the texts that were left"
     for one, other in zip(rows, whole, strict=True):
@@ -252,8 +258,8 @@ def test_a_survey_that_was_stopped_goes_on(tmp_path, monkeypatch):
             assert one[name] == (
                 pytest.approx(other[name], rel=1e-6) if isinstance(one[name], float) else other[name]
             ), name
-    with pytest.raises(ValueError, match="another survey: first_token, seed differ; name another file"):
-        Survey(model, several, ones, **options | {"seed": 3, "first_token": "drop"}).run()
+    with pytest.raises(ValueError, match="another survey: seed, first_token differ; name another file"):
+        Survey(model, several, ones, **options | {"seed": 3, "reading": Reading("drop", n_rows=20)}).run()
     others = {"mlp.0": dictionary(7), "residual.1": dictionary(1, k=3)}
     with pytest.raises(ValueError, match="another survey: dictionaries differ"):
         Survey(model, several, others, **options).run()
@@ -270,7 +276,7 @@ sys.path.insert(0, {__file__.rpartition("/")[0]!r})
 import test_survey as t
 t.survey.SAVED = 0
 path = {str(tmp_path / "s")!r}
-t.Survey(t.wrapped(), t.tokens([9] * 50_000), {{"mlp.0": t.dictionary()}}, budget=18, n_rows=9, path=path).run()
+t.Survey(t.wrapped(), t.tokens([9] * 50_000), {{"mlp.0": t.dictionary()}}, t.Reading(n_rows=9), budget=18, path=path).run()
 """
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60
@@ -279,7 +285,9 @@ t.Survey(t.wrapped(), t.tokens([9] * 50_000), {{"mlp.0": t.dictionary()}}, budge
     time.sleep(0.3)
     process.kill()
     process.wait()
-    again = Survey(wrapped(), tokens([9] * 50_000), {"mlp.0": dictionary()}, budget=18, n_rows=9, path=tmp_path / "s")
+    again = Survey(
+        wrapped(), tokens([9] * 50_000), {"mlp.0": dictionary()}, Reading(n_rows=9), budget=18, path=tmp_path / "s"
+    )
     again._resume()
     assert 0 < again.done < 50_000
     assert again.usages["mlp.0"].n_rows == 9 * again.done
@@ -287,28 +295,13 @@ t.Survey(t.wrapped(), t.tokens([9] * 50_000), {{"mlp.0": t.dictionary()}}, budge
 
 def test_nothing_grows_with_the_number_of_tokens():
     """20,000 tokens × 8,192 codes would be 625 MiB."""
-    code = f"""
-import re, sys, threading, time
-sys.path.insert(0, {__file__.rpartition("/")[0]!r})
+    before = """
 import test_survey as t
-held = lambda: int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
-model, wide = t.wrapped(), t.dictionary(n_codes=8192)
-run = lambda n: t.Survey(model, t.tokens([50] * n), {{"mlp.0": wide, "embed": wide}}, budget=2000, n_rows=9).run()
+model, ones = t.wrapped(), dict.fromkeys(["mlp.0", "embed"], t.dictionary(n_codes=8192))
+run = lambda n: t.Survey(model, t.tokens([50] * n), ones, t.Reading(n_rows=9), budget=2000).run()
 run(40)
-before, peak = held(), [0]
-def watch():
-    while True:
-        peak.append(held())
-        time.sleep(0.005)
-threading.Thread(target=watch, daemon=True).start()
-run(400)
-print(max(peak) - before)
 """
-    if not Path("/proc/self/status").exists():
-        pytest.skip("memory is read from /proc, which is not here")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert int(result.stdout) < 60
+    assert memory.growth(before, "run(400)", [str(Path(__file__).parent)]) < 60
 
 
 def test_numbers_of_texts_where_f_is_noted():
@@ -324,8 +317,6 @@ def test_what_is_enough():
 
 
 def test_curves_are_the_words_of_the_rows():
-    import pandas as pd
-
     words = {"curve_texts": "1 2", "curve_features": "3.5 4", "curve_hill_0": "5 6", "curve_hill_2": "2 2.5"}
     table = curves(pd.DataFrame([{"site": "mlp.0", "hill_0": 9.0, "effective_features": 4.0, **words}]))
     assert table.to_dict("list") == {
@@ -336,9 +327,7 @@ def test_curves_are_the_words_of_the_rows():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"first_token": "skip"}, "'keep' or 'drop', got 'skip'"),
-        ({"products": "int8"}, "'float32' or 'bfloat16', got 'int8'"),
-        ({"dictionaries": {"mlp.7": dictionary()}}, r"no site 'mlp.7'; the model has embed"),
+        ({"dictionaries": {"mlp.7": dictionary()}}, r"the site of a dictionary must be one of embed, .*, got 'mlp.7'"),
         ({"dictionaries": {}}, "no dictionary given"),
         ({"dictionaries": {"mlp.0": Dictionary(torch.ones(4, 3), torch.ones(4), torch.ones(4, 3), torch.ones(3))}},
          "reads 3 neurons, but the site mlp.0 has 16"),

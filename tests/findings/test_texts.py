@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from superpos.systems import texts
-from superpos.systems.texts import Tokens, read_texts, tokenize, train_tokenizer
+from superpos.findings.language import texts
+from superpos.findings.language.texts import Draw, Tokens, read_texts, tokenize, train_tokenizer
 
 TEXT = "the cat sat on the mat and the dog lay by the door of the house while it rained"
 
@@ -60,11 +60,11 @@ def test_windows_are_the_text_in_pieces(tokenizer, tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     source, whole = f"files:{tmp_path}/*.txt", tokenizer(TEXT).input_ids
     n = -(-len(whole) // 5)
-    every = tokenize(source, tokenizer, n, context=5, windows="all")
+    every = tokenize(Draw(source, n, seed=0, context=5, windows="all"), tokenizer)
     assert sorted(every.ids.tolist()) == sorted(whole)
     pieces = {tuple(piece.tolist()) for piece in every.ids.split(every.lengths.tolist())}
     assert pieces == {tuple(whole[i : i + 5]) for i in range(0, len(whole), 5)}
-    assert tokenize(source, tokenizer, 1, context=5).ids.tolist() == whole[:5]
+    assert tokenize(Draw(source, 1, seed=0, context=5), tokenizer).ids.tolist() == whole[:5]
 
 
 def test_special_tokens_in_front_of_every_window(tokenizer, tmp_path):
@@ -75,7 +75,7 @@ def test_special_tokens_in_front_of_every_window(tokenizer, tmp_path):
     inner = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
     inner.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
     with_start = PreTrainedTokenizerFast(tokenizer_object=inner)
-    tokens = tokenize(f"files:{tmp_path}/*.txt", with_start, 3, context=5, windows="all")
+    tokens = tokenize(Draw(f"files:{tmp_path}/*.txt", 3, seed=0, context=5, windows="all"), with_start)
     assert tokens.prefix == 1
     assert tokens.ids[tokens.starts].tolist() == [0, 0, 0]
     assert tokens.lengths.max() == 5
@@ -93,14 +93,14 @@ def test_a_streamed_data_set(tokenizer, tmp_path, monkeypatch):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     source = f"hub:{tmp_path / 'set'}:train:content"
-    a, b, c = (tokenize(source, tokenizer, 6, context=8, seed=seed) for seed in (1, 1, 2))
+    a, b, c = (tokenize(Draw(source, 6, seed, context=8), tokenizer) for seed in (1, 1, 2))
     assert len(a) == 6
     assert torch.equal(a.ids, b.ids)
     assert not torch.equal(a.ids, c.ids)
     with pytest.raises(ValueError, match=r"no column 'text'; it has content"):
-        tokenize(f"hub:{tmp_path / 'set'}:train:text", tokenizer, 6)
+        tokenize(Draw(f"hub:{tmp_path / 'set'}:train:text", 6, seed=0), tokenizer)
     with pytest.raises(ValueError, match="has 12 texts of up to 8 tokens, 40 were asked for"):
-        tokenize(source, tokenizer, 40, context=8)
+        tokenize(Draw(source, 40, seed=0, context=8), tokenizer)
 
 
 def test_a_data_set_out_of_reach_is_named(monkeypatch):
@@ -138,19 +138,18 @@ def test_a_tokenizer_is_decided_by_its_texts(tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"source": "python:all"}, ValueError, "one of train, fit, read, got 'all'"),
-        ({"source": "web:x"}, ValueError, "texts must be one of python:PART"),
-        ({"source": "hub:x"}, ValueError, "texts must be one of"),
-        ({"source": "files:/nowhere/*.txt"}, FileNotFoundError, "no file fits '/nowhere"),
+        ({"texts": "python:all"}, ValueError, "one of train, fit, read, got 'all'"),
+        ({"texts": "web:x"}, ValueError, "texts must be one of python:PART"),
+        ({"texts": "hub:x"}, ValueError, "texts must be one of"),
+        ({"texts": "files:/nowhere/*.txt"}, FileNotFoundError, "no file fits '/nowhere"),
         ({"windows": "some"}, ValueError, "'first' or 'all', got 'some'"),
         ({"context": 1}, ValueError, "context must be at least 2, got 1"),
-        ({"n_texts": 0}, ValueError, "n_texts must be at least 1"),
+        ({"n_texts": 0}, ValueError, "n_texts must be greater than or equal to 1, got 0"),
     ],
 )
 def test_errors_name_what_is_wrong(tokenizer, arguments, error, message):
-    options = {"source": "python:read", "tokenizer": tokenizer, "n_texts": 3} | arguments
     with pytest.raises(error, match=message):
-        tokenize(**options)
+        tokenize(Draw(**{"texts": "python:read", "n_texts": 3, "seed": 0} | arguments), tokenizer)
 
 
 def test_too_small_a_vocabulary_is_named(tmp_path):

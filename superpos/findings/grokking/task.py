@@ -34,7 +34,7 @@ OPERATIONS = {
     "*": lambda a, b: a * b,
     "a2+b": lambda a, b: a * a + b,
 }
-Pairs = tuple[Int[Tensor, "n 2"], Int[Tensor, " n"]]  # a and b, and their labels
+Pairs = tuple[Int[Tensor, "_ 2"], Int[Tensor, " _"]]  # a and b, and their labels
 
 
 @settings
@@ -194,7 +194,7 @@ def train(network: Network, keep: Iterable[int] = ()) -> Training:
 
 
 @torch.no_grad()
-def sites(network: MLP | Transformer, inputs: Int[Tensor, "n 2"]) -> dict[str, Float[Tensor, "rows neurons"]]:
+def sites(network: MLP | Transformer, inputs: Int[Tensor, "n 2"]) -> dict[str, Float[Tensor, "_ _"]]:
     """What each of SITES says of pairs: the embedding has a row for each number, the others a row for each pair."""
     pre = network.pre(inputs)
     numbers = network.embedding.weight.detach()[: int(inputs.max()) + 1]  # the transformer's last token is none

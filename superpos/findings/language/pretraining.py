@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = ["Small", "silent_transformers", "small_model"]
 WARM_UP = 0.05  # share of the training in which the step size rises
 SAVED = 200  # steps between checkpoints
 PIECE = 256  # texts tokenized at once
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 CHARACTERS = 8  # about twice those of a token
 
 
@@ -57,8 +59,9 @@ class Small:
     @classmethod
     def parse(cls, text: str) -> "Small":
         """Read ``small:name=value,…``. Raises TypeError for an unknown name, ValueError for a value that does not fit."""
-        words = [word.partition("=") for word in text.removeprefix("small").removeprefix(":").split(",") if word]
-        return cls(**{name: _number(value) for name, _, value in words})
+        words = text.removeprefix("small").removeprefix(":").split(",")
+        words = dict(word.partition("=")[::2] for word in words if word)
+        return cls(**{name: json.loads(value) if NUMBER.fullmatch(value) else value for name, value in words.items()})
 
     def __str__(self) -> str:
         return "small:" + ",".join(f"{name}={value}" for name, value in flat(self).items())
@@ -69,13 +72,6 @@ class Small:
         if step < rising:
             return self.lr * (step + 1) / rising
         return self.lr * (0.55 + 0.45 * math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
-
-
-def _number(word: str) -> Any:
-    """The number that a word is, or else the word, which no field takes."""
-    with contextlib.suppress(ValueError):
-        return json.loads(word)
-    return word
 
 
 def small_model(small: Small | str, root: str | Path | None = None) -> Path:
@@ -162,34 +158,28 @@ def _stream(tokenizer: Any, texts: list[str]) -> Int[Tensor, " total"]:
 
 def _train(small: Small, model: nn.Module, ids: Int[Tensor, " total"], path: Path) -> None:
     """Train a model. Weights, moments and generator are written to `path` every SAVED steps, so that a kill costs no more."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=small.lr, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.train().parameters(), lr=small.lr, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+    )
     generator, done = seeds.generator("language.batches", small.seed), 0
     if path.exists():
         tensors, about = checkpoint.read(path, ("done",))
-        checkpoint.put_back(tensors, model.train(), optimizer, generator)
+        checkpoint.put_back(tensors, model, optimizer, generator)
         done = about["done"]
     for step in progress(range(done, small.steps), desc=str(small), initial=done, total=small.steps):
+        optimizer.param_groups[0]["lr"] = small.rate(step)
         at = torch.randint(len(ids) - small.context, (small.batch, 1), generator=generator)
         windows = ids[at + torch.arange(small.context + 1)].long()
-        _step(model.train(), optimizer, windows, small.rate(step), f"{small}: the loss in step {step}")
+        logits = model(input_ids=windows[:, :-1]).logits
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        finite_loss(loss, f"{small}: the loss in step {step}")
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
         if (step + 1) % SAVED == 0:
             checkpoint.write(path, checkpoint.state_of(model, optimizer, generator), {"done": step + 1})
     model.eval()
-
-
-def _step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, windows: Int[Tensor, "B T"], rate: float, words: str
-) -> None:
-    """One step on windows of a token more than the model sees; `words` name the loss where it is not finite."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    logits = model(input_ids=windows[:, :-1]).logits
-    loss = nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
-    finite_loss(loss, words)
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
 
 
 if __name__ == "__main__":
