@@ -74,7 +74,7 @@ results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
 
 # %%
-from superpos import chapter, charts, statistics, sweep
+from superpos import chapter, charts, sweep
 from superpos.findings.adversarial import analysis, claims, runs, slopes
 
 here = chapter.begin(results, committed, cluster, threads=1)
@@ -270,15 +270,7 @@ shapes.pivot(index=["line", "n_classes"], columns="update", values=["jump", "abo
 
 
 # %%
-for update, mine in conditions.groupby("update", sort=False):
-    apart, named = analysis.differences(mine, "fashion-mnist", "mnist"), mine.line + ", " + mine.n_classes.astype(str)
-    print(f"{update}: {len(mine)} conditions, {mine.line.nunique()} lines, {len(apart)} differences")
-    for side, p in (("above", mine.p_above), ("below", mine.p_below)):
-        print(f"  slopes surely {side} zero: {' · '.join(named[analysis.surely(p)]) or 'none'}")
-    if len(apart) > 1:
-        spread = statistics.pool(apart.slope, apart.variance)
-        print(f"  Fashion-MNIST minus MNIST: Q {spread['q']:.1f}, p {spread['p']:.1g}, I² {spread['i2']:.2f}; each:")
-        print("   ", " · ".join(f"{', '.join(map(str, key))}: {d:.2f}" for key, d in apart.slope.items()))
+print(analysis.sides_in_words(conditions, "fashion-mnist", "mnist"))
 here.verdicts(claims.UNDER_ATTACK)
 
 # %% [markdown]

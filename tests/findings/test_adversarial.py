@@ -633,3 +633,18 @@ def test_the_spread_of_saes_is_that_of_networks_as_they_see_them():
     assert found["change of F to the largest radius"] == pytest.approx(1.3 * 1.05 - 1)
     of_radii = np.array([0, 0.11, 0.12, 0.13]) ** 2 / 2  # variance of two that differ so much
     assert found["sd over SAE seeds"] == pytest.approx(of_radii.mean() ** 0.5)
+
+
+def test_sides_and_differences_are_told_in_words():
+    """One MNIST condition far above zero, one Fashion-MNIST condition far below, the others at it."""
+    table = analysis.for_h2(conditions(0.0, ["mlp"])).assign(slope=0.0)
+    table.loc[(table.dataset == "mnist") & (table.n_classes == 2), "slope"] = 9.0
+    table.loc[(table.dataset == "fashion-mnist") & (table.n_classes == 3), "slope"] = -9.0
+    words = analysis.sides_in_words(analysis.with_intervals(table), "fashion-mnist", "mnist").splitlines()
+    assert words[0] == "corrected: 8 conditions, 2 lines, 4 differences"
+    assert words[1:3] == [
+        "  slopes surely above zero: mnist, mlp, 2",
+        "  slopes surely below zero: fashion-mnist, mlp, 3",
+    ]
+    assert words[4].strip() == "mlp, 2: -9.00 · mlp, 3: -9.00 · mlp, 5: 0.00 · mlp, 10: 0.00"
+    assert len(words) == 10

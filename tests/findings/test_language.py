@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import material
-from superpos import metrics, sae, seeds, sweep
+from superpos import metrics, sae, sweep
 from superpos.data import data_root
 from superpos.dictionaries import Dictionary
 from superpos.findings.language import analysis, pretraining, releases, runs, survey, texts

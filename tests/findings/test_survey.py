@@ -21,6 +21,7 @@ from superpos.findings.language.texts import Tokens
 from superpos.measurement import reading
 
 N = 16
+HERE = [str(folder) for folder in Path(__file__).parents[:2]]
 
 
 def wrapped(family="gpt_neox", seed=0, **options):
@@ -272,7 +273,7 @@ def test_a_survey_that_was_stopped_goes_on(tmp_path, monkeypatch):
 def test_a_killed_survey_leaves_a_whole_checkpoint(tmp_path):
     code = f"""
 import sys
-sys.path.insert(0, {__file__.rpartition("/")[0]!r})
+sys.path[:0] = {HERE!r}
 import test_survey as t
 t.survey.SAVED = 0
 path = {str(tmp_path / "s")!r}
@@ -301,7 +302,7 @@ model, ones = t.wrapped(), dict.fromkeys(["mlp.0", "embed"], t.dictionary(n_code
 run = lambda n: t.Survey(model, t.tokens([50] * n), ones, t.Reading(n_rows=9), budget=2000).run()
 run(40)
 """
-    assert memory.growth(before, "run(400)", [str(Path(__file__).parent)]) < 60
+    assert memory.growth(before, "run(400)", HERE) < 60
 
 
 def test_numbers_of_texts_where_f_is_noted():

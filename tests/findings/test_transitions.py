@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from superpos.findings.grokking import analysis, transitions
+from superpos.claims import Estimate
+from superpos.findings.grokking import analysis, claims, transitions
+from superpos.sweep import Rows
 
 T = np.arange(0, 2001, 50)
 
@@ -157,3 +159,105 @@ def test_bars_of_a_timeline_are_its_words():
         [5, "frequency", 1, "power", 0.9],
         [5, "frequency", 2, "power", 0.1],
     ]
+
+
+def checkpoints(seed, state="weight decay", width=48):
+    """A network that generalises at step 900 + 50 · seed, unless it is a control: F falls late, the Fourier share moves early."""
+    shift = 50 * seed
+    rise = 1 / (1 + np.exp(-(T - 900 - shift) / 60)) * (state == "weight decay")
+    early = 1 / (1 + np.exp(-(T - 700 - shift) / 40)) * (state == "weight decay")
+    columns = dict.fromkeys((*analysis.MEASURES.values(), "loss_train"), 1.0 + rise)
+    columns |= {"architecture": "mlp", "width": width, "state": state, "seed": seed, "step": T, "fourier_share": early}
+    columns |= {"accuracy_train": np.minimum(1, T / 400), "accuracy_test": rise, "features_pre_protocol": 10 - 4 * rise}
+    columns |= {f"half_{site}_{by}": 10.0 for site in ("pre", "post") for by in ("protocol", "mean_unit")}
+    columns |= {f"llc_trouble_{setting}": None for setting in ("hot", "cold")}
+    return pd.DataFrame(columns)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Four networks, of which one never generalises, and a control for each of two seeds."""
+    folder = tmp_path_factory.mktemp("results")
+    late = checkpoints(4).assign(accuracy_test=0.1)
+    tables = [late, *(checkpoints(seed) for seed in (3, 1, 2)), *(checkpoints(s, "no weight decay") for s in (1, 4))]
+    tables[1].loc[5, "llc_trouble_cold"] = "drift"
+    pd.concat(tables).to_csv(folder / "grokking.csv", index=False)
+    lines = [
+        {
+            "site": site,
+            "variation": name,
+            "seed": seed,
+            "step": step,
+            "effective_features": F,
+            "fvu": 0.1,
+            "l0": 3,
+            "dead": 0,
+        }
+        for site in ("pre", "post")
+        for name in analysis.VARIATIONS
+        for seed in (1, 2)
+        for step, F in ((800, 10 * (1 + (name == "untied"))), (4000, 10 - seed * (name == "ours")))
+    ]
+    pd.DataFrame(lines).to_csv(folder / "grokking_variations.csv", index=False)
+    return Rows(folder)
+
+
+def test_falls_are_read_between_the_moments_of_the_seed(rows):
+    assert analysis.generalising(rows) == "MLP, 48 neurons: 3 of 4 generalise (not: seeds [4])"
+    assert analysis.falls(rows, "F, pre").to_dict() == {seed: pytest.approx(0.4, abs=0.02) for seed in (1, 2, 3)}
+    assert analysis.falls(rows, "F, pre", state="no weight decay").to_dict() == {1: 0}, "seed 4 has no moments"
+    over = analysis.summary(analysis.falls(rows, "F, pre") - analysis.falls(rows, "F, pre", state="no weight decay"))
+    assert (over["n"], np.isnan(over["low"])) == (1, True)
+    moved = analysis.half_way(rows)
+    assert moved.loc["F, pre", "fall, half way"] == 0
+    assert moved.loc["F, pre", "F moves by"] == pytest.approx(0.21, abs=0.02)
+
+
+def test_a_chain_in_trouble_gives_no_estimate(rows):
+    table = analysis.networks(rows)
+    assert table[table["LLC, cold"].isna()][["seed", "step"]].to_numpy().tolist() == [[3, 250]]
+    assert table["LLC, hot"].notna().all()
+
+
+def test_levels_are_read_at_the_moments_of_each_network(rows):
+    levels = analysis.levels(rows)
+    assert levels.loc["training accuracy"].tolist() == [0, 1, 1, 1]
+    assert levels.t50["test accuracy"] == pytest.approx(0.5, abs=0.01)
+    assert levels.loc["F, paper"].tolist()[:2] == [145, 175]
+
+
+def test_networks_are_aligned_at_their_transition(rows):
+    aligned = analysis.aligned(rows)
+    assert sorted(aligned.seed.unique()) == [1, 2, 3]
+    at = aligned[aligned.since == 0]
+    assert at.step.tolist() == [950, 1000, 1050]
+    curve = analysis.curves(aligned, ["since"]).query("measure == 'test accuracy' and since == 0")
+    assert curve[["value", "count"]].to_numpy().tolist() == [[0.5, 3]]
+
+
+def test_the_first_mover_is_the_measure_that_moves_first(rows):
+    found = analysis.first_movers(rows)
+    assert found.measure.unique().tolist() == ["Fourier share, top 5"]
+    assert found.lead.tolist() == [-200] * 3
+    assert claims.first_mover(rows).word == "agrees"
+    assert analysis.leads(rows).query("measure == 'F, pre'").lead.tolist() == [0, 0, 0]
+
+
+def test_choices_are_compared_with_the_protocol(rows):
+    found = analysis.choices(rows).loc["pre"]
+    assert found["mean"][["ours", "untied", "half λ"]].tolist() == [pytest.approx(0.15), 0.5, 0]
+    assert found.other["ours"] == 0
+    assert found.other["half λ"] == pytest.approx(np.mean([0, 1 / 9, 0, 2 / 8]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"), [(0.1, 0.5, "agrees"), (0.2, 0.5, "differs"), (-0.1, 0.5, "open"), (-0.5, 0.1, "open")]
+)
+def test_a_range_that_holds_zero_leaves_a_claim_of_one_run_open(low, high, word):
+    assert claims.OneRun(0.02)(0.13, Estimate(0.2, low, high, "", "", 5)) == word
+
+
+def test_the_range_of_one_run_holds_one_more_run():
+    """t(0.975, 2) = 4.302653, s = 1, n = 3."""
+    estimate = claims.one_run_of(pd.Series([1.0, 2.0, 3.0]))
+    assert (estimate.value, estimate.high - 2) == (2, pytest.approx(4.302653 * (4 / 3) ** 0.5))

@@ -166,6 +166,22 @@ def surely(p: ArrayLike) -> Bool[np.ndarray, " n"]:
     return multipletests(p, method="holm")[0] if np.size(p) else np.zeros(0, bool)
 
 
+def sides_in_words(conditions: pd.DataFrame, more: str, less: str) -> str:
+    """Which slopes surely lie above and below zero, and what two data sets differ by: a block an update."""
+    words = []
+    for update, mine in conditions.groupby("update", sort=False):
+        apart, named = differences(mine, more, less), mine.line + ", " + mine.n_classes.astype(str)
+        words.append(f"{update}: {len(mine)} conditions, {mine.line.nunique()} lines, {len(apart)} differences")
+        for side, p in (("above", mine.p_above), ("below", mine.p_below)):
+            words.append(f"  slopes surely {side} zero: {' · '.join(named[surely(p)]) or 'none'}")
+        if len(apart) > 1:
+            spread = statistics.pool(apart.slope, apart.variance)
+            words.append("  {} minus {}: Q {q:.1f}, p {p:.1g}, I² {i2:.2f}; each:".format(more, less, **spread))
+            each = " · ".join(f"{', '.join(map(str, key))}: {d:.2f}" for key, d in apart.slope.items())
+            words.append(f"    {each}")
+    return "\n".join(words)
+
+
 def differences(table: pd.DataFrame, left: str, right: str) -> pd.DataFrame:
     """Slopes of one data set minus those of another, where both were run, and the variances of these differences."""
     one, other = (table[table.dataset == name].set_index(["architecture", "n_classes"]) for name in (left, right))

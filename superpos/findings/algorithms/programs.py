@@ -3,8 +3,8 @@
     r₀ = write(token + position)        r ← r + write(attention(read(r)))        r ← r + write(mlp(read(r)))
     logits = unembed(read(r))
 
-without layer norm; `read` and `write` are the identity unless the stream is compressed. The stream after layer l is the output of
-the module `residual.l` (`residual.0`: of the embedding). Sequences of several lengths lie in one tensor: they end with
+without layer norm; `read` and `write` are the identity unless the stream is compressed. The stream after layer l is the
+output of the module `residual.l` (`residual.0`: of the embedding). Sequences of several lengths lie in one tensor: they end with
 padding, which no position attends to.
 """
 

@@ -18,9 +18,6 @@ from superpos.measurement import reading
 from superpos.settings import Count, Whole, settings
 from superpos.sweep import expand
 
-__all__ = ["READINGS", "Control", "Network", "Program", "Published"]
-__all__ += ["control_run", "grid", "network_run", "program_run", "published_run"]
-
 READINGS = {  # λ in the sum unit; four codes a coordinate of the compiled stream, whatever N, or four a neuron
     "main": {"l1": 0.5, "of": "coordinate"},
     "small λ": {"l1": 0.1, "of": "coordinate"},
@@ -106,7 +103,7 @@ def network_run(run: Network, keep: str | None = None) -> list[dict[str, Any]]:
         length = own[real].norm(dim=-1).mean()
         of_layer = {k: stream_rows(x, real, length, k) for k, x in zip(numbers, stream, strict=True)}
         rows += [{"layer": layer} | row for row in read_all(of_layer, compiled.n_neurons, run.sae_steps)]
-    nowhere = torch.full((run.n_networks,), torch.nan)
+    nowhere = [torch.nan] * run.n_networks
     columns = {"tokens": trained.tokens, "sequences": trained.sequences, "loss": trained.loss}
     columns["after_reads"] = nowhere if trained.after_reads is None else trained.after_reads
     columns["psi_frobenius"] = nowhere if trained.W is None else metrics.frobenius_superposition(trained.W)
@@ -140,10 +137,9 @@ def read_all(rows: Mapping[int, Rows], n_coordinates: int, sae_steps: int) -> li
             chosen = sae.PROTOCOL.but(scale="none", n_codes=n_codes, l1=how["l1"], steps=sae_steps)
             half = max(1, chosen.rounds_for(len(fitted))[0] // 2)
             fit = sae.fit(fitted, chosen, seed=seeds.seed("algorithms.sae", network), snapshots=[half], label=name)
-            row = {"network": network, "reading": name, "l1": how["l1"]} | reading(
-                fit, read, f"network {network}, {name}"
-            )
-            table.append(row | {"half_way": reading(fit.snapshots[half], read, name)["effective_features"]})
+            label = f"network {network}, {name}"
+            row = {"network": network, "reading": name, "l1": how["l1"]} | reading(fit, read, label)
+            table.append(row | {"half_way": reading(fit.snapshots[half], read, label)["effective_features"]})
     return table
 
 

@@ -119,9 +119,8 @@ def _block(module: nn.Module, stream: Tensor, out: Tensor, writes: Tensor | slic
         part.weight = nn.Parameter(part.weight[:, reads], requires_grad=False)
     for part in leaving:
         part.weight, part.bias = (nn.Parameter(p[writes], requires_grad=False) for p in (part.weight, part.bias))
-    return Block(
-        small, rows[one_of_each], index, reads, out if isinstance(small, Attention) else out[real][one_of_each]
-    )
+    target = out if isinstance(small, Attention) else out[real][one_of_each]
+    return Block(small, rows[one_of_each], index, reads, target)
 
 
 def compress(
@@ -174,10 +173,8 @@ def _check_answers(compiled: Compiled) -> None:
 
 def _start(n_neurons: int, n_coordinates: int, starts: Sequence[int]) -> Float[Tensor, "K N M"]:
     """Random W, each from its own seed; columns of length one on average."""
-    drawn = [
-        torch.randn(n_neurons, n_coordinates, generator=seeds.generator("algorithms.compression", s)) for s in starts
-    ]
-    return torch.stack(drawn) / n_neurons**0.5
+    generators = [seeds.generator("algorithms.compression", start) for start in starts]
+    return torch.stack([torch.randn(n_neurons, n_coordinates, generator=g) for g in generators]) / n_neurons**0.5
 
 
 def batches(task: Task, each: int, start: int) -> Callable[[], Int[Tensor, " b"]]:
@@ -187,9 +184,7 @@ def batches(task: Task, each: int, start: int) -> Callable[[], Int[Tensor, " b"]
     return lambda: torch.cat([p[torch.randint(len(p), (each,), generator=generator)] for p in pools])
 
 
-def _learn(
-    W: Tensor, loss: Callable[[Tensor], Tensor], steps: int, lr: float, eps: float = 1e-8
-) -> tuple[Tensor, Tensor]:
+def _learn(W: Tensor, loss: Callable, steps: int, lr: float, eps: float = 1e-8) -> tuple[Tensor, Tensor]:
     """Descend on K weights (K, N, M) at once, the gradient of each clipped to norm one. → W, the last losses (K,)"""
     W = W.clone().requires_grad_()
 

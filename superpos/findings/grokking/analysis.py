@@ -42,13 +42,7 @@ MEASURES = {  # name: column
     "number of frequencies": "frequencies",
     "codes tuned to the sum, post": "tuned_sum_post",
 }
-NO_MOVERS = (
-    "accuracy",
-    "embedding",
-    "F, post, mean unit",
-    "published",
-    "tuned",
-)  # words of measures that are not timed
+NOT_TIMED = ("accuracy", "embedding", "F, post, mean unit", "published", "tuned")  # words of measures without a moment
 
 
 def summary(values: pd.Series) -> dict[str, Any]:
@@ -124,29 +118,18 @@ def timeline(rows: Rows) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     moments, table = rows["grokking_timeline"], networks(rows)
     shown = table[(table.seed == moments.seed[0]) & table.step.isin(moments.step)]
     panels = {
-        "accuracy": ("training accuracy", "test accuracy"),
-        "F, pre": ("F, pre",),
-        "LLC": ("LLC, cold", "LLC, hot"),
+        "accuracy": {"training": "training accuracy", "test": "test accuracy"},
+        "F, pre": {"F": "F, pre"},
+        "LLC": {"cold": "LLC, cold", "hot": "LLC, hot"},
     }
-    lines = [
-        shown[["step"]].assign(panel=panel, value=shown[name].round(4), line=name)
-        for panel, names in panels.items()
-        for name in names
-    ]
-    short = {
-        "training accuracy": "training",
-        "test accuracy": "test",
-        "F, pre": "F",
-        "LLC, cold": "cold",
-        "LLC, hot": "hot",
-    }
+    curves = pd.concat(
+        shown[["step"]].assign(panel=panel, line=line, value=shown[name].round(4))
+        for panel, lines in panels.items()
+        for line, name in lines.items()
+    )
     known = zip(shown.step, *(shown[name] for name in ("test accuracy", "F, pre", "LLC, cold")), strict=True)
     words = ["step {}: test {:.2f}, F {:.0f}, LLC {:.0f}".format(*values) for values in known]
-    return (
-        pd.concat(lines).replace({"line": short}).dropna(),
-        timeline_bars(moments),
-        shown[["step"]].assign(words=words),
-    )
+    return curves.dropna(), timeline_bars(moments), shown[["step"]].assign(words=words)
 
 
 def timeline_bars(table: pd.DataFrame, least: float = 0.001) -> pd.DataFrame:
@@ -240,7 +223,7 @@ def leads(rows: Rows) -> pd.DataFrame:
     whole = gaps.transform(lambda y: y.interpolate(limit_direction="both"))
     filled = table.drop(columns=list(whole)).join(whole)
     accuracy, lines = transitions.steepest_moments(filled, "test accuracy", 1, windows)["at"], []
-    for name in (name for name in MEASURES if not any(word in name for word in NO_MOVERS)):
+    for name in (name for name in MEASURES if not any(word in name for word in NOT_TIMED)):
         direction = np.sign(level.end[name] - level.memorised[name])
         found = transitions.steepest_moments(filled, name, direction, windows)
         moves = "up" if direction > 0 else "down"
@@ -276,11 +259,8 @@ def correlations(rows: Rows, setting: str, name: str) -> pd.DataFrame:
 
 def mean_correlations(rows: Rows) -> pd.DataFrame:
     """Their means over networks: LLC (the setting), measure, r of, mean, low, high, n."""
-    names = [
-        name
-        for name in MEASURES
-        if name.startswith("F, ") and not name.endswith(("post, mean unit", "embedding, mean unit"))
-    ]
+    left_out = ("F, post, mean unit", "F, embedding, mean unit")
+    names = [name for name in MEASURES if name.startswith("F, ") and name not in left_out]
     return pd.DataFrame(
         {"LLC": setting, "measure": name, "r of": kind, **summary(values)}
         for setting in ("cold", "hot")

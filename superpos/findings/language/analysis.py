@@ -124,7 +124,7 @@ def curves(table: pd.DataFrame) -> pd.DataFrame:
     n_texts_read, effective_features, hill_0 and hill_2 are those after so many texts; the other columns are kept.
     """
     names = {"curve_texts": "n_texts_read"} | CURVES
-    table = table.drop(columns=list(CURVES.values())).rename(columns=names)
+    table = table.drop(columns=list(CURVES.values()), errors="ignore").rename(columns=names)
     split = table.assign(**{name: table[name].astype(str).str.split() for name in names.values()})
     return split.explode(list(names.values()), ignore_index=True).astype(dict.fromkeys(names.values(), float))
 
@@ -323,4 +323,5 @@ def pythia_profiles(rows: Rows) -> pd.DataFrame:
 def pythia_first_mlp(rows: Rows) -> pd.DataFrame:
     """F of its first MLP by the number of texts read, and the codes ever active there, in thousands, beside the paper's."""
     ours = {by: first_mlp(part) / 1000 for by, part in pythia(rows).items() if (part.site == "mlp.0").any()}
-    return pd.DataFrame({"paper": pd.Series(PAPER_FIRST), **ours}).rename_axis("texts").astype(object).fillna("")
+    table = pd.DataFrame({"paper": pd.Series(PAPER_FIRST), **ours}, list(PAPER_FIRST))
+    return table.rename_axis("texts").astype(object).fillna("")
