@@ -60,7 +60,7 @@ def path(*, dictionaries, n_texts, context, products, size="pythia", threads=1):
         with material.threads(threads), _Peak() as peak:
             start = time.perf_counter()
             draw = texts.Draw("python:read", n_texts, material.NETWORK_SEED, context=context, windows="all")
-            reading = survey.Reading(products=products)
+            reading = task.Reading(products=products)
             run = runs.LanguageRun(str(model), f"{dictionaries}@{root / 'dictionaries'}", draw, reading=reading)
             rows = runs.language_run(run)
             seconds = time.perf_counter() - start
@@ -97,7 +97,7 @@ def _write_dictionaries(root, model, shape, source):
     loaded = task.load_model(str(model))
     modules = task.site_modules(loaded)
     sample = texts.tokenize(texts.Draw("python:fit", 8, 0, context=64, windows="all"), loaded.tokenizer)
-    rows = survey.collect(loaded, sample, modules, 256)
+    rows = survey.collect(loaded, sample, modules, 256, task.Reading(), 0)
     generator = torch.Generator().manual_seed(material.NETWORK_SEED)
     W = torch.nn.functional.normalize(torch.randn(shape["codes"], shape["width"], generator=generator))
     written = []

@@ -209,7 +209,7 @@ charts.lines(
 
 # %%
 fitted = analysis.sites(rows, analysis.L1, analysis.TOPK).groupby(["reading", "line"], sort=False)
-fitted[["ever active / F", "order 2 / F"]].mean()
+fitted[["codes ever active / F", "Hill number 2 / F"]].mean()
 
 # %% [markdown]
 # ## How many texts are enough?
@@ -333,7 +333,7 @@ here.verdicts(claims.CLAIMS)
 
 # %%
 main = analysis.sites(rows, analysis.L1)
-largest, enough = main.loc[main.groupby("seed")[analysis.F].idxmax()].site, main.enough[main.site == "mlp.0"]
+largest, enough = main.loc[main.groupby("seed")["F"].idxmax()].site, main.enough[main.site == "mlp.0"]
 print("F is largest at:", largest.value_counts().to_dict())
 print(f"networks in which half of the texts were not enough for the first MLP: {enough.isna().sum()} of {len(enough)}")
 
@@ -355,9 +355,9 @@ analysis.effects(rows)
 
 # %% mystnb={"figure": {"caption": "F against depth in the network of seed 1 under other SAEs: one change at a time; the menu chooses the kind of site.", "name": "fig-layers-variations"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
-    analysis.variations(rows)[["line", "variation", "layer", analysis.F]].round(3),
+    analysis.variations(rows)[["line", "variation", "layer", "F"]].round(3),
     layer,
-    charts.Axis(analysis.F, "F", scale="log"),
+    charts.Axis("F", scale="log"),
     color="variation",
     choose="line",
 ).properties(

@@ -13,7 +13,7 @@ from superpos.data import data_root
 from superpos.dictionaries import Dictionary
 from superpos.findings.language import analysis, pretraining, releases, runs, survey, texts
 from superpos.findings.language.runs import FittedRun, LanguageRun, language_run
-from superpos.findings.language.task import load_model, loss_of, site_modules
+from superpos.findings.language.task import Reading, load_model, loss_of, site_modules
 from superpos.findings.language.texts import Draw, tokenize, train_tokenizer
 from superpos.settings import build
 
@@ -88,7 +88,7 @@ def test_published_dictionaries_end_to_end(folder, saes):
     model = load_model(folder)
     tokens = tokenize(Draw("python:read", 12, seed=0, context=16), model.tokenizer)
     assert (marks.n_tokens == len(tokens.ids)).all()
-    x = survey.collect(model, tokens, site_modules(model), len(tokens.ids))
+    x = survey.collect(model, tokens, site_modules(model), len(tokens.ids), Reading(), 0)
     for table, k in ((marks, None), (eleuther, 3)):
         for row in table.itertuples():
             z = dictionary(SITES.index(row.site), k=k).encode(x[row.site])
@@ -110,7 +110,7 @@ def test_dictionaries_of_our_own(tmp_path):
     cut = {"context": 16, "windows": "all"}
     sample = tokenize(Draw("python:fit", 30, seed=3, **cut), model.tokenizer, "language.fit_windows")
     modules = site_modules(model)
-    x = survey.collect(model, sample, modules, 300, seed=3)
+    x = survey.collect(model, sample, modules, 300, Reading(), 3)
     config = sae.PROTOCOL.but(steps=20, expansion=2.0)
     for site in modules:
         sae.fit(x[site], config, seed=3).save(tmp_path / f"{site}.safetensors")

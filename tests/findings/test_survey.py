@@ -15,8 +15,8 @@ from superpos import metrics
 from superpos.dictionaries import Dictionary
 from superpos.findings.language import survey, task
 from superpos.findings.language.analysis import curves
-from superpos.findings.language.survey import Reading, Survey, collect, enough, marks
-from superpos.findings.language.task import chosen_sites, outputs, site_modules
+from superpos.findings.language.survey import Survey, collect, enough, marks
+from superpos.findings.language.task import Reading, chosen_sites, outputs, site_modules
 from superpos.findings.language.texts import Tokens
 from superpos.measurement import reading
 
@@ -60,6 +60,11 @@ def dictionary(seed=0, n_codes=40, **options):
     W, V = (torch.randn(n_codes, N, generator=g) for _ in range(2))
     c = torch.randn(N, generator=g) * 0.01
     return Dictionary(W, -0.01 * torch.ones(n_codes), V, c, c, name=f"random {seed}", **options)
+
+
+def surveyed(model, several, dictionaries, seed=0, path="", **reading):
+    """A survey that has not run yet."""
+    return Survey(model, several, dictionaries, Reading(**reading), seed, path)
 
 
 def by_hooks(model, text, name):
@@ -140,7 +145,7 @@ def test_a_survey_is_the_dense_computation(first_token, k):
     """Padded batches and running sums against every code of every token of every text alone."""
     model, several = wrapped(), tokens()
     ones = {site: dictionary(i, k=k) for i, site in enumerate(["residual.1", "embed", "mlp.0"])}
-    rows = Survey(model, several, ones, Reading(first_token=first_token, n_rows=20), budget=40).run().rows()
+    rows = surveyed(model, several, ones, first_token=first_token, n_rows=20, budget=40).run().rows()
     assert [row["site"] for row in rows] == ["embed", "mlp.0", "residual.1"]
     for row in rows:
         x = dense(model, several, row["site"], ones, first_token == "drop")
@@ -159,16 +164,14 @@ def test_a_survey_is_the_dense_computation(first_token, k):
 
 def test_budgets_and_padding_change_nothing():
     model, several = wrapped("gpt2"), tokens()
-    a, b = (
-        Survey(model, several, {"mlp.1": dictionary()}, Reading(n_rows=30), budget=n).run().rows()[0] for n in (1, 1000)
-    )
+    a, b = (surveyed(model, several, {"mlp.1": dictionary()}, n_rows=30, budget=n).run().rows()[0] for n in (1, 1000))
     for name in a:
         assert a[name] == (pytest.approx(b[name], rel=1e-4) if isinstance(a[name], float) else b[name]), name
 
 
 def test_reconstruction_and_baselines_are_those_of_the_rows_drawn():
     model, several, one = wrapped(), tokens(), dictionary()
-    found = Survey(model, several, {"mlp.0": one}, Reading(n_rows=48), budget=30).run()
+    found = surveyed(model, several, {"mlp.0": one}, n_rows=48, budget=30).run()
     x = dense(model, several, "mlp.0", one)
     torch.testing.assert_close(found.drawn.x["mlp.0"], x, rtol=1e-4, atol=1e-6)
     row = found.rows()[0]
@@ -180,7 +183,7 @@ def test_reconstruction_and_baselines_are_those_of_the_rows_drawn():
 def test_rows_that_are_equal_but_for_rounding_are_one_to_twonn():
     """The first MLP of a GPT-NeoX sees the token alone: 48 tokens of 60 kinds are fewer rows than tokens."""
     model, several = wrapped(), tokens()
-    row = Survey(model, several, {"mlp.0": dictionary()}, Reading(n_rows=48), budget=30).run().rows()[0]
+    row = surveyed(model, several, {"mlp.0": dictionary()}, n_rows=48, budget=30).run().rows()[0]
     kinds = dense(model, several, "mlp.0", None)[[several.ids.tolist().index(i) for i in several.ids.unique()]]
     assert len(kinds) < 40
     assert row["intrinsic_dimension"] == pytest.approx(metrics.two_nn(kinds), rel=1e-3)
@@ -188,7 +191,7 @@ def test_rows_that_are_equal_but_for_rounding_are_one_to_twonn():
 
 def test_the_curve_is_that_of_the_first_texts():
     model, several, one = wrapped(), tokens(), dictionary()
-    row = Survey(model, several, {"mlp.0": one}, Reading(n_rows=9)).run().rows()[0]
+    row = surveyed(model, several, {"mlp.0": one}, n_rows=9).run().rows()[0]
     assert row["curve_texts"] == "1 2 5 6"
     name, texts = site_modules(model)["mlp.0"], texts_of(several)
     for n, value, active in zip((1, 2, 5, 6), row["curve_features"].split(), row["curve_hill_0"].split(), strict=True):
@@ -204,7 +207,7 @@ def test_any_object_with_encode_can_be_surveyed():
             return torch.cat([x.relu(), (-x).relu()], 1)
 
     model, several = wrapped(), tokens()
-    row = Survey(model, several, {"mlp.0": Signs()}, Reading(n_rows=9)).run().rows()[0]
+    row = surveyed(model, several, {"mlp.0": Signs()}, n_rows=9).run().rows()[0]
     p = metrics.code_shares(Signs().encode(dense(model, several, "mlp.0", None)))
     assert row["effective_features"] == pytest.approx(metrics.effective_features(p), rel=1e-4)
     assert row["fvu"] != row["fvu"]
@@ -213,8 +216,8 @@ def test_any_object_with_encode_can_be_surveyed():
 def test_rows_to_fit_are_the_same_tokens_everywhere():
     model, several = wrapped(), tokens()
     modules = site_modules(model)
-    a, b, c = (collect(model, several, modules, 20, seed=seed, budget=30) for seed in (1, 1, 2))
-    whole = collect(model, several, modules, 48)
+    a, b, c = (collect(model, several, modules, 20, Reading(budget=30), seed) for seed in (1, 1, 2))
+    whole = collect(model, several, modules, 48, Reading(), 0)
     for site, name in modules.items():
         assert torch.equal(a[site], b[site])
         alone = torch.cat([by_hooks(model, text, name) for text in texts_of(several)])
@@ -224,7 +227,7 @@ def test_rows_to_fit_are_the_same_tokens_everywhere():
     assert torch.equal(a["embed"], whole["embed"][places])
     assert not torch.equal(a["mlp.0"], c["mlp.0"])
     with pytest.raises(ValueError, match="49 rows were asked for, the texts have 48 tokens"):
-        collect(model, several, modules, 49)
+        collect(model, several, modules, 49, Reading(), 0)
 
 
 class StopHereError(Exception):
@@ -234,9 +237,9 @@ class StopHereError(Exception):
 def test_a_survey_that_was_stopped_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(survey, "SAVED", 0)
     model, several, ones = wrapped(), tokens(), {"mlp.0": dictionary(), "residual.1": dictionary(1, k=3)}
-    options = {"reading": Reading(n_rows=20), "budget": 12, "path": tmp_path / "survey.safetensors"}
-    whole = Survey(model, several, ones, **options | {"path": None}).run().rows()
-    stopped = Survey(model, several, ones, **options)
+    options = {"n_rows": 20, "budget": 12, "path": tmp_path / "survey.safetensors"}
+    whole = surveyed(model, several, ones, **options | {"path": ""}).run().rows()
+    stopped = surveyed(model, several, ones, **options)
     save, count = Survey._save, []
 
     def fails(self):
@@ -249,7 +252,7 @@ def test_a_survey_that_was_stopped_goes_on(tmp_path, monkeypatch):
         patch.setattr(Survey, "_save", fails)
         with pytest.raises(StopHereError):
             stopped.run()
-    again = Survey(model, several, ones, **options)
+    again = surveyed(model, several, ones, **options)
     seen = []
     monkeypatch.setattr(task, "outputs", lambda *args: seen.append(len(args[1])) or outputs(*args))
     rows = again.run().rows()
@@ -260,14 +263,14 @@ def test_a_survey_that_was_stopped_goes_on(tmp_path, monkeypatch):
                 pytest.approx(other[name], rel=1e-6) if isinstance(one[name], float) else other[name]
             ), name
     with pytest.raises(ValueError, match="another survey: seed, first_token differ; name another file"):
-        Survey(model, several, ones, **options | {"seed": 3, "reading": Reading("drop", n_rows=20)}).run()
+        surveyed(model, several, ones, **options | {"seed": 3, "first_token": "drop"}).run()
     others = {"mlp.0": dictionary(7), "residual.1": dictionary(1, k=3)}
     with pytest.raises(ValueError, match="another survey: dictionaries differ"):
-        Survey(model, several, others, **options).run()
+        surveyed(model, several, others, **options).run()
     with pytest.raises(ValueError, match="another survey: model differ"):
-        Survey(wrapped(seed=1), several, ones, **options).run()
+        surveyed(wrapped(seed=1), several, ones, **options).run()
     with pytest.raises(ValueError, match="another survey: texts differ"):
-        Survey(model, several.shuffled(1), ones, **options).run()
+        surveyed(model, several.shuffled(1), ones, **options).run()
 
 
 def test_a_killed_survey_leaves_a_whole_checkpoint(tmp_path):
@@ -277,7 +280,7 @@ sys.path[:0] = {HERE!r}
 import test_survey as t
 t.survey.SAVED = 0
 path = {str(tmp_path / "s")!r}
-t.Survey(t.wrapped(), t.tokens([9] * 50_000), {{"mlp.0": t.dictionary()}}, t.Reading(n_rows=9), budget=18, path=path).run()
+t.surveyed(t.wrapped(), t.tokens([9] * 50_000), {{"mlp.0": t.dictionary()}}, n_rows=9, budget=18, path=path).run()
 """
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60
@@ -286,9 +289,7 @@ t.Survey(t.wrapped(), t.tokens([9] * 50_000), {{"mlp.0": t.dictionary()}}, t.Rea
     time.sleep(0.3)
     process.kill()
     process.wait()
-    again = Survey(
-        wrapped(), tokens([9] * 50_000), {"mlp.0": dictionary()}, Reading(n_rows=9), budget=18, path=tmp_path / "s"
-    )
+    again = surveyed(wrapped(), tokens([9] * 50_000), {"mlp.0": dictionary()}, n_rows=9, budget=18, path=tmp_path / "s")
     again._resume()
     assert 0 < again.done < 50_000
     assert again.usages["mlp.0"].n_rows == 9 * again.done
@@ -299,7 +300,7 @@ def test_nothing_grows_with_the_number_of_tokens():
     before = """
 import test_survey as t
 model, ones = t.wrapped(), dict.fromkeys(["mlp.0", "embed"], t.dictionary(n_codes=8192))
-run = lambda n: t.Survey(model, t.tokens([50] * n), ones, t.Reading(n_rows=9), budget=2000).run()
+run = lambda n: t.surveyed(model, t.tokens([50] * n), ones, n_rows=9, budget=2000).run()
 run(40)
 """
     assert memory.growth(before, "run(400)", HERE) < 60
@@ -319,10 +320,9 @@ def test_what_is_enough():
 
 def test_curves_are_the_words_of_the_rows():
     words = {"curve_texts": "1 2", "curve_features": "3.5 4", "curve_hill_0": "5 6", "curve_hill_2": "2 2.5"}
-    table = curves(pd.DataFrame([{"site": "mlp.0", "hill_0": 9.0, "effective_features": 4.0, **words}]))
-    assert table.to_dict("list") == {
-        "n_texts_read": [1, 2], "effective_features": [3.5, 4], "hill_0": [5, 6], "hill_2": [2, 2.5], "site": ["mlp.0"] * 2,
-    }  # fmt: skip
+    table = curves(pd.DataFrame([{"site": "mlp.0", "codes ever active": 9.0, "F": 4.0, **words}]))
+    known = {"n_texts_read": [1, 2], "F": [3.5, 4], "codes ever active": [5, 6], "Hill number 2": [2, 2.5]}
+    assert table.to_dict("list") == known | {"site": ["mlp.0"] * 2}
 
 
 @pytest.mark.parametrize(
@@ -336,4 +336,4 @@ def test_curves_are_the_words_of_the_rows():
 )  # fmt: skip
 def test_errors_name_what_is_wrong(options, message):
     with pytest.raises(ValueError, match=message):
-        Survey(wrapped(), tokens(), **{"dictionaries": {"mlp.0": dictionary()}} | options)
+        surveyed(wrapped(), tokens(), **{"dictionaries": {"mlp.0": dictionary()}} | options)

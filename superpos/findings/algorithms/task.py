@@ -143,16 +143,16 @@ def compress(
         raise ValueError(f"{compiled.name!r} reads values down to {lowest:.3g}, which ReLU(Wᵀr) cannot give back")
     sizes, states = [len(b.states) for b in parts], torch.cat([b.states for b in parts])
 
-    def read(W):
+    def read(W: Tensor) -> list[Tensor]:
         streams = (states @ W.mT).split(sizes, dim=1)
         return [torch.relu(stream @ W[:, :, b.reads]) for stream, b in zip(streams, parts, strict=True)]
 
-    def reads(xs):
+    def reads(xs: list[Tensor]) -> Tensor:
         return sum(_distance(x, b.states[:, b.reads]).mean(-1) for x, b in zip(xs, parts, strict=True))
 
     draw = batches(task, LENGTH["compressed"], starts[0])
 
-    def outputs(W):
+    def outputs(W: Tensor) -> Tensor:
         chosen, xs = draw(), read(W)
         return 0.1 * reads(xs) + sum(b.loss(x, chosen, task.real[chosen]) for x, b in zip(xs, parts, strict=True))
 
@@ -188,7 +188,7 @@ def _learn(W: Tensor, loss: Callable, steps: int, lr: float, eps: float = 1e-8) 
     """Descend on K weights (K, N, M) at once, the gradient of each clipped to norm one. → W, the last losses (K,)"""
     W = W.clone().requires_grad_()
 
-    def gradients():
+    def gradients() -> tuple[list[Tensor], Tensor]:
         losses = loss(W)
         (g,) = torch.autograd.grad(losses.sum(), W)
         return [g / g.flatten(1).norm(dim=1).clamp(min=1)[:, None, None]], losses.detach()
@@ -223,13 +223,13 @@ def train_from_scratch(
     weights, _ = torch.func.stack_module_state(networks)
     base, draw = copy.deepcopy(networks[0]).to("meta"), batches(task, LENGTH["scratch"], starts[0])
 
-    def loss(weights, tokens, answers):
+    def loss(weights: dict[str, Tensor], tokens: Tensor, answers: Tensor) -> Tensor:
         logits = torch.func.functional_call(base, weights, (tokens,))
         return nn.functional.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=-1)
 
     gradient = torch.func.vmap(torch.func.grad_and_value(loss), in_dims=(0, None, None))
 
-    def gradients():
+    def gradients() -> tuple[list[Tensor], Tensor]:
         chosen = draw()
         found, losses = gradient(weights, task.tokens[chosen], task.answers[chosen])
         norm = sum(g.flatten(1).square().sum(1) for g in found.values()).sqrt().clamp(min=1)
@@ -270,7 +270,7 @@ def compress_features(
 ) -> Float[Tensor, "K N M"]:
     """Learn W so that ReLU(WᵀW f) is f over rows f: the first phase of `compress`, and nothing to compute."""
 
-    def loss(W):
+    def loss(W: Tensor) -> Tensor:
         return _distance(torch.relu(rows @ W.mT @ W), rows).mean(-1)
 
     return _learn(_start(n_neurons, rows.shape[1], starts), loss, steps, 3e-2)[0]

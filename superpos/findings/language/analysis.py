@@ -19,7 +19,6 @@ from superpos.findings.language.pretraining import Small
 from superpos.findings.language.survey import CURVES
 from superpos.sweep import Rows
 
-F = "effective_features"
 L1, TOPK, UNTRAINED = "trained, L1", "trained, TopK", "untrained, L1"
 MOVED, REFITTED = "random order, same SAEs", "random order, SAEs fitted to it"
 LINES = MLP, STREAM, ATTENTION = "MLP", "residual stream", "attention"
@@ -31,42 +30,48 @@ PAPER = {  # F in thousands of the embedding, and of layers 0 to 5
     ATTENTION: (math.nan, 2.1, 2.9, 3.4, 2.4, 3.5, 2.7),
 }
 PAPER_FIRST = {1: 0.2, 100: 3.2, 1000: 5.6, 20_000: 6.3, "codes ever active": 21}  # of the first MLP, by texts
-HILLS = {"F": F, "codes ever active": "hill_0", "Hill number 2": "hill_2"}  # name: column
-MEASURES = HILLS | {
-    "ψ": "psi",
-    "TwoNN dimension": "intrinsic_dimension",
-    "effective rank": "effective_rank",
-    "participation ratio": "participation_ratio",
-    "active codes a token": "l0",
+QUALITY = ["fvu", "active codes a token", "dead"]
+HILLS = ["F", "codes ever active", "Hill number 2"]
+MEASURES = {  # column: name
+    "effective_features": "F",
+    "psi": "ψ",
+    "hill_0": "codes ever active",
+    "hill_2": "Hill number 2",
+    "intrinsic_dimension": "TwoNN dimension",
+    "effective_rank": "effective rank",
+    "participation_ratio": "participation ratio",
+    "l0": "active codes a token",
 }
-SERIES = {  # what is compared with F of the trained networks: (reading, column)
-    "F, TopK": (TOPK, F),
-    "Hill number 2": (L1, "hill_2"),
-    "TwoNN dimension": (L1, "intrinsic_dimension"),
-    "effective rank": (L1, "effective_rank"),
-    "participation ratio": (L1, "participation_ratio"),
+SERIES = {  # what is compared with F of the trained networks: (reading, measure)
+    "F, TopK": (TOPK, "F"),
+    "Hill number 2": (L1, "Hill number 2"),
+    "TwoNN dimension": (L1, "TwoNN dimension"),
+    "effective rank": (L1, "effective rank"),
+    "participation ratio": (L1, "participation ratio"),
     "unexplained variance": (L1, "fvu"),
-    "F, untrained": (UNTRAINED, F),
-    "F, random order, same SAEs": (MOVED, F),
-    "F, random order, refitted": (REFITTED, F),
+    "F, untrained": (UNTRAINED, "F"),
+    "F, random order, same SAEs": (MOVED, "F"),
+    "F, random order, refitted": (REFITTED, "F"),
 }
-HUNCHES = {"F, L1": (L1, F)} | {n: SERIES[n] for n in ("F, TopK", "TwoNN dimension", "effective rank", "F, untrained")}
-HUNCHES |= {"TwoNN dimension, untrained": (UNTRAINED, "intrinsic_dimension")}
+HUNCHES = {"F, L1": (L1, "F")} | {
+    n: SERIES[n] for n in ("F, TopK", "TwoNN dimension", "effective rank", "F, untrained")
+}
+HUNCHES |= {"TwoNN dimension, untrained": (UNTRAINED, "TwoNN dimension")}
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `runs.language_run` in order, with their reading, line and depth, and F beside its neighbours."""
+    """Rows of `runs.language_run` in order, with their reading, line and depth; measures have the names in MEASURES."""
     before, topk = table.model.str.contains(",steps=0,"), table.dictionaries == "fit:topk"
     cases = {UNTRAINED: before, MOVED: table.shuffled == "read", REFITTED: table.shuffled == "both", TOPK: topk}
     reading = np.select(list(cases.values()), list(cases), L1)
-    table = table.assign(
+    table = table.rename(columns=MEASURES).assign(
         reading=pd.Categorical(reading, (L1, TOPK, UNTRAINED, MOVED, REFITTED)),
         line=pd.Categorical(table.kind.map(KINDS), LINES),
         depth=(table.layer + 1) / (table.layer.max() + 1),
     )
     table = table.sort_values(["reading", "line", "seed", "layer"]).astype({"reading": str, "line": str})
-    ratios = {"ever active / F": table.hill_0 / table[F], "order 2 / F": table.hill_2 / table[F]}
-    return table.assign(**ratios, **{"of all codes": table[F] / table.n_codes})
+    ratios = {f"{name} / F": table[name] / table.F for name in HILLS[1:]}
+    return table.assign(**ratios, **{"of all codes": table.F / table.n_codes})
 
 
 @functools.lru_cache
@@ -91,14 +96,14 @@ def checks(table: pd.DataFrame) -> dict[str, bool]:
         "a trained one knows more": (ordered < 0.95 * guessing(table)).all(),
         "and less of tokens in random order": (disorder > ordered.min()).all(),
         "what sees the token alone reads the same in any order": change_by_order(table) < 1e-3,
-        "F lies between 1 and the number of codes": table[F].between(1, table.n_codes).all(),
+        "F lies between 1 and the number of codes": table.F.between(1, table.n_codes).all(),
     }
     return {words: bool(value) for words, value in held.items()}
 
 
 def change_by_order(table: pd.DataFrame) -> float:
     """The largest relative change of F by random order, with the same SAEs, where a site sees the token alone."""
-    alone = table[table.site.isin(["embed", "mlp.0"])].pivot(index=["seed", "site"], columns="reading", values=F)
+    alone = table[table.site.isin(["embed", "mlp.0"])].pivot(index=["seed", "site"], columns="reading", values="F")
     return float((alone[MOVED] / alone[L1] - 1).abs().max())
 
 
@@ -113,18 +118,17 @@ def losses(rows: Rows) -> pd.DataFrame:
 @functools.lru_cache
 def by_layer(rows: Rows) -> pd.DataFrame:
     """Each of MEASURES by reading, line and layer: mean over networks (`value`) and its interval."""
-    long = sites(rows)[KEYS].join(sites(rows)[list(MEASURES.values())].set_axis(list(MEASURES), axis=1))
-    long = long.melt(KEYS, list(MEASURES), "measure").dropna()
+    long = sites(rows).melt(KEYS, list(MEASURES.values()), "measure").dropna()
     return statistics.summarize(long, ["measure", "reading", "line", "layer"], "value").round(4)
 
 
 def curves(table: pd.DataFrame) -> pd.DataFrame:
     """The curves in rows of `Survey.rows`: a row a site and number of texts, in order.
 
-    n_texts_read, effective_features, hill_0 and hill_2 are those after so many texts; the other columns are kept.
+    n_texts_read, and HILLS after so many texts; the other columns are kept.
     """
-    names = {"curve_texts": "n_texts_read"} | CURVES
-    table = table.drop(columns=list(CURVES.values()), errors="ignore").rename(columns=names)
+    names = {"curve_texts": "n_texts_read"} | {column: MEASURES[what] for column, what in CURVES.items()}
+    table = table.drop(columns=HILLS, errors="ignore").rename(columns=names)
     split = table.assign(**{name: table[name].astype(str).str.split() for name in names.values()})
     return split.explode(list(names.values()), ignore_index=True).astype(dict.fromkeys(names.values(), float))
 
@@ -132,9 +136,8 @@ def curves(table: pd.DataFrame) -> pd.DataFrame:
 def convergence(rows: Rows) -> pd.DataFrame:
     """HILLS after so many texts over those after all, mean over trained networks, by measure, reading, line and layer."""
     curve = curves(sites(rows, L1, TOPK))
-    relative = curve[list(HILLS.values())] / curve.groupby(KEYS)[list(HILLS.values())].transform("last")
-    long = curve[[*KEYS, "n_texts_read"]].join(relative.set_axis(list(HILLS), axis=1))
-    long = long.melt([*KEYS, "n_texts_read"], list(HILLS), "measure")
+    curve[HILLS] /= curve.groupby(KEYS)[HILLS].transform("last")
+    long = curve.melt([*KEYS, "n_texts_read"], HILLS, "measure")
     by = ["measure", "reading", "line", "layer", "n_texts_read"]
     return long.groupby(by, sort=False)["value"].mean().reset_index().round(4)
 
@@ -152,8 +155,8 @@ def enough_by_layer(rows: Rows) -> pd.DataFrame:
 
 def first_mlp(table: pd.DataFrame) -> pd.Series:
     """F of the first MLP by the number of texts read, mean over rows, and the codes ever active in the end."""
-    at = curves(table[table.site == "mlp.0"]).groupby("n_texts_read")[[F, "hill_0"]].mean()
-    return pd.concat([at[F], pd.Series({"codes ever active": at.hill_0.iloc[-1]})])
+    at = curves(table[table.site == "mlp.0"]).groupby("n_texts_read")[HILLS].mean()
+    return pd.concat([at.F, pd.Series({"codes ever active": at["codes ever active"].iloc[-1]})])
 
 
 def first_mlp_shares(rows: Rows) -> pd.DataFrame:
@@ -216,7 +219,7 @@ def ratio_to(rows: Rows, control: str, line: str | None = None) -> pd.Series:
     """F of the trained networks (L1) over F of their control, geometric mean over the sites of a line, or of all; by seed."""
     table = sites(rows, L1, control)
     table = table[table.line == line] if line else table
-    wide = np.log(table.pivot(index=["seed", "site"], columns="reading", values=F))
+    wide = np.log(table.pivot(index=["seed", "site"], columns="reading", values="F"))
     return np.exp((wide[L1] - wide[control]).groupby("seed").mean())
 
 
@@ -234,7 +237,7 @@ def agreement(rows: Rows, measure: str) -> pd.Series:
     """Spearman's ρ over sites between F of the trained network (L1) and one of SERIES; by seed."""
     reading, column = SERIES[measure]
     ours, other = (sites(rows, name).set_index(["seed", "site"]) for name in (L1, reading))
-    both = pd.DataFrame({"ours": ours[F], "other": other[column]}).dropna()
+    both = pd.DataFrame({"ours": ours.F, "other": other[column]}).dropna()
     return both.groupby("seed").apply(lambda part: statistics.rank_correlation(part.ours, part.other))
 
 
@@ -249,7 +252,7 @@ def quality(rows: Rows) -> pd.DataFrame:
     by = sites(rows).groupby(["reading", "line"], sort=False)
     worst = sites(rows).loc[by.fvu.idxmax()].set_index(["reading", "line"])[["site", "fvu"]]
     worst = worst.set_axis(["worst site", "its fvu"], axis=1)
-    return by[["fvu", "l0", "dead", "of all codes"]].mean().join(worst)
+    return by[[*QUALITY, "of all codes"]].mean().join(worst)
 
 
 @functools.lru_cache
@@ -270,7 +273,7 @@ def variations(rows: Rows) -> pd.DataFrame:
 def effects(rows: Rows) -> pd.DataFrame:
     """What other SAEs change: F over ours (geometric mean over sites), the order of the sites, and the quality."""
     table = variations(rows)
-    by_site = table.pivot(index="site", columns="variation", values=F)
+    by_site = table.pivot(index="site", columns="variation", values="F")
     mlp, stream, attention = (by_site.loc[table.site[table.line == line].unique()] for line in LINES)
     found = {
         "F over ours": np.exp(np.log(by_site.div(by_site.ours, axis=0)).mean()),
@@ -279,7 +282,7 @@ def effects(rows: Rows) -> pd.DataFrame:
         "stream peak": stream.idxmax(),
         "ρ": by_site.corrwith(by_site.ours, method="spearman"),
     }
-    found = pd.DataFrame(found).join(table.groupby("variation")[["fvu", "l0", "dead"]].mean())
+    found = pd.DataFrame(found).join(table.groupby("variation")[QUALITY].mean())
     return found.loc[table.variation.unique()].rename_axis(None)
 
 
@@ -288,15 +291,15 @@ def spread(rows: Rows) -> dict[str, float]:
     table = variations(rows)
     seeds = table[(table.variation == "ours") | table.variation.str.startswith("seed")]
     several = {"SAE seeds": seeds, "networks": sites(rows, L1)}
-    return {name: np.log(one[F]).groupby(one.site).var(ddof=1).mean() ** 0.5 for name, one in several.items()}
+    return {name: np.log(one.F).groupby(one.site).var(ddof=1).mean() ** 0.5 for name, one in several.items()}
 
 
 def pythia(rows: Rows) -> dict[str, pd.DataFrame]:
     """Rows of other models by model and release; none where there was no run."""
     if "pythia" not in set(rows):
         return {}
-    table = rows["pythia"]
-    table = table.assign(line=table.kind.map(KINDS), place=table.layer.astype(str).replace("-1", "embedding"))
+    table = named(rows["pythia"])
+    table["place"] = table.layer.astype(str).replace("-1", "embedding")
     by = table.model.str.split("/").str[-1] + ", " + table.dictionaries.str.split("@").str[0]
     return dict(list(table.groupby(by)))
 
@@ -306,7 +309,7 @@ def about_pythia(rows: Rows) -> str:
     if not (found := pythia(rows)):
         command = 'make full NAME=07_layers ARGS="-p pythia EleutherAI/pythia-70m-deduped"'
         return f"No run yet: rows of ours wait for a machine with a network, where this fills them:\n{command}"
-    draws = pd.concat(found, names=["by", None]).groupby(["by", "site"])[F]
+    draws = pd.concat(found, names=["by", None]).groupby(["by", "site"]).F
     largest = (draws.std() / draws.mean()).max()
     return f"pythia.csv: {sweep.made_by(rows['pythia'])}\nlargest spread over draws, of the mean: {largest:.1%}"
 
@@ -315,7 +318,7 @@ def pythia_profiles(rows: Rows) -> pd.DataFrame:
     """F in thousands by line and layer: the paper's, and ours of the same model."""
     tables = {"paper": pd.DataFrame(PAPER, index=["embedding", *"012345"]).T}
     for by, part in pythia(rows).items():
-        tables[by] = part.pivot_table(index="line", columns="place", values=F) / 1000
+        tables[by] = part.pivot_table(index="line", columns="place", values="F") / 1000
     wide = pd.concat(tables, names=["F, thousands, by", "site"]).swaplevel()
     return wide.reindex(LINES, level=0).astype(object).fillna("")
 

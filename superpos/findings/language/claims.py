@@ -10,7 +10,7 @@ import pandas as pd
 from superpos import statistics
 from superpos.claims import Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
 from superpos.findings.language import analysis
-from superpos.findings.language.analysis import ATTENTION, L1, MLP, STREAM, UNTRAINED, F
+from superpos.findings.language.analysis import ATTENTION, L1, MLP, STREAM, UNTRAINED
 from superpos.sweep import Rows
 
 UNIT, WHERE = "network", "Pythia-70M, layer by layer"
@@ -28,7 +28,7 @@ def _above_one(name: str, text: str, ratios: pd.Series, paper: float | None = No
 
 def peak_site(rows: Rows) -> Claim:
     """The second MLP has more features than any other site."""
-    by_site = analysis.sites(rows, L1).pivot(index="seed", columns="site", values=F)
+    by_site = analysis.sites(rows, L1).pivot(index="seed", columns="site", values="F")
     places = by_site.idxmax(axis=1).value_counts()
     said = ", ".join(f"{site}: {count}" for site, count in places.items())
     text = f"F of the second MLP over the largest of any other site (ours peaks at {said})"
@@ -37,7 +37,7 @@ def peak_site(rows: Rows) -> Claim:
 
 def mlp_over_attention(rows: Rows) -> Claim:
     """MLPs have more features than attentions."""
-    sums = analysis.sites(rows, L1).pivot_table(index="seed", columns="line", values=F, aggfunc="sum")
+    sums = analysis.sites(rows, L1).pivot_table(index="seed", columns="line", values="F", aggfunc="sum")
     return _above_one("mlp_over_attention", "F of MLPs over F of attention", sums[MLP] / sums[ATTENTION], 36.9 / 17.0)
 
 

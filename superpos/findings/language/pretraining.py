@@ -124,14 +124,10 @@ def silent_transformers() -> Iterator[None]:
 
 def _enough(small: Small, texts: Sequence[str]) -> list[str]:
     """As many texts, in an order that the seed decides, as a short training could see; all of them for a long one."""
-    order = torch.randperm(len(texts), generator=seeds.generator("language.texts", small.seed))
-    chosen, size = [], 0
-    for i in order.tolist():
-        chosen.append(texts[i])
-        size += len(texts[i])
-        if size > CHARACTERS * small.steps * small.batch * small.context:
-            break
-    return chosen
+    order = torch.randperm(len(texts), generator=seeds.generator("language.texts", small.seed)).tolist()
+    sizes = torch.tensor([len(texts[i]) for i in order]).cumsum(0)
+    seen = int((sizes <= CHARACTERS * small.steps * small.batch * small.context).sum())
+    return [texts[i] for i in order[: seen + 1]]
 
 
 def _untrained(small: Small) -> nn.Module:

@@ -24,8 +24,8 @@ from superpos import dictionaries, sae, seeds, sweep
 from superpos.data import data_root
 from superpos.dictionaries import Dictionary
 from superpos.findings.language import releases
-from superpos.findings.language.survey import BUDGET, Reading, Survey, collect, enough
-from superpos.findings.language.task import chosen_sites, load_model, loss_of
+from superpos.findings.language.survey import Survey, collect, enough
+from superpos.findings.language.task import Reading, chosen_sites, load_model, loss_of
 from superpos.findings.language.texts import Draw, tokenize
 from superpos.settings import Count, NotNegative, Positive, settings
 
@@ -96,28 +96,25 @@ class FittedRun(LanguageRun):
         return plain.but(k=self.fit.k) if plain.k else plain.but(l1=self.fit.l1)
 
 
-def language_run(run: LanguageRun, *, folder: str | Path | None = None, budget: int = BUDGET) -> list[dict[str, Any]]:
+def language_run(run: LanguageRun, *, folder: str | Path | None = None) -> list[dict[str, Any]]:
     """F at every site of one model, by one kind of dictionary, on one draw of texts: a row a site.
 
-    `folder` keeps SAEs of our own for other runs that would fit the same (None: they go with the run); `budget` is the number
-    of tokens of a batch. The columns are those of `Survey.rows`; loss (of the model, in nats a token, on the texts as read);
-    enough (`enough`); and the revisions of model and dictionary, where they are of the hub. Everything is checked before
-    the texts are read. A run that was stopped goes on from its last minute.
+    `folder` keeps SAEs of our own for other runs that would fit the same (None: they go with the run). The columns are those
+    of `Survey.rows`; loss (of the model, in nats a token, on the texts as read); enough (`enough`); and the revisions of
+    model and dictionary, where they are of the hub. Everything is checked before the texts are read. A run that was stopped
+    goes on from its last minute.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(run.model, device)
-    modules, config = chosen_sites(model, run.sites), model._module.config
+    model = load_model(run.model, "cuda" if torch.cuda.is_available() else "cpu")
+    modules, config, seed = chosen_sites(model, run.sites), model._module.config, run.draw.seed
     limit = getattr(config, "max_position_embeddings", run.draw.context)
     if run.draw.context > limit:
         raise ValueError(f"context must be at most the {limit} tokens that {run.model} can see, got {run.draw.context}")
     own, fitted = data_root() / "language" / "runs" / _digest(run), isinstance(run, FittedRun)
     found = {} if fitted else _released(run.dictionaries, modules, config.hidden_size)
     tokens = tokenize(run.draw, model.tokenizer)
-    tokens = tokens if run.shuffled == "none" else tokens.shuffled(run.draw.seed)
-    if fitted:
-        found = _fitted(run, model, modules, Path(folder) if folder else own, budget)
-    path, seed = own / "survey.safetensors", run.draw.seed
-    survey = Survey(model, tokens, found, run.reading, seed=seed, budget=budget, path=path, device=device).run()
+    tokens = tokens if run.shuffled == "none" else tokens.shuffled(seed)
+    found = _fitted(run, model, modules, Path(folder or own)) if fitted else found
+    survey = Survey(model, tokens, found, run.reading, seed, own / "survey.safetensors").run()
     shared = {"loss": loss_of(model, tokens), "model_revision": _revision(config.name_or_path)}
     rows = [row | shared for row in survey.rows()]
     for row in rows:
@@ -149,21 +146,18 @@ def _released(source: str, modules: dict[str, str], n_neurons: int) -> dict[str,
     return found
 
 
-def _fitted(run: FittedRun, model: Any, modules: dict[str, str], folder: Path, budget: int) -> dict[str, Dictionary]:
+def _fitted(run: FittedRun, model: Any, modules: dict[str, str], folder: Path) -> dict[str, Dictionary]:
     """An SAE of our own for every site, kept in a folder below `folder` as soon as it is fitted."""
-    fit, seed, first_token = run.fit, run.draw.seed, run.reading.first_token
+    fit, seed = run.fit, run.draw.seed
     draw = run.draw.but(texts=fit.fit_texts, n_texts=fit.n_fit_texts)
     tokens = tokenize(draw, model.tokenizer, "language.fit_windows")
     tokens = tokens.shuffled(seed, "language.fit_shuffle") if run.shuffled == "both" else tokens
-    folder = folder / _digest(run.model, tokens.fingerprint(), run.sae, fit.fit_rows, seed, first_token)
+    folder /= _digest(run.model, tokens.fingerprint(), run.sae, fit.fit_rows, seed, run.reading.first_token)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {site: folder / f"{site}.safetensors" for site in modules}
     with FileLock(folder / "lock"):  # of two runs that ask for the same, one fits
         missing = {site: name for site, name in modules.items() if not paths[site].exists()}
-        rows = {}
-        if missing:
-            options = {"seed": seed, "first_token": first_token, "budget": budget}
-            rows = collect(model, tokens, missing, fit.fit_rows, **options)
+        rows = collect(model, tokens, missing, fit.fit_rows, run.reading, seed) if missing else {}
         for site in missing:
             fitted = sae.fit(rows.pop(site), run.sae, seed=seeds.seed("language.sae", seed), label=site)
             fitted.save(folder / "fresh")

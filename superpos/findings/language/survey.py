@@ -6,7 +6,7 @@ activations are unlike any other's, is read like the others unless it is dropped
 
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,45 +15,30 @@ from torch import Tensor
 
 from superpos import checkpoint, metrics, seeds
 from superpos.dictionaries import Dictionary
-from superpos.findings.language.task import read_rows, site_modules
+from superpos.findings.language.task import Reading, read_rows, site_modules
 from superpos.findings.language.texts import Tokens
 from superpos.measurement import Usage, baselines, unexplained
 from superpos.progress import progress
-from superpos.settings import Count, flat, one_of, settings
+from superpos.settings import flat, one_of
 
-__all__ = ["BUDGET", "Reading", "Survey", "collect", "enough", "marks"]
+__all__ = ["Survey", "collect", "enough", "marks"]
 
-BUDGET = 8192  # tokens of a batch, padding included
 SAVED = 60  # seconds between checkpoints of a survey
 SAME = 1e-5  # of the mean length of rows: nearer ones are the same
 TOLERANCE = 0.02  # of F, within which a curve has settled
-CURVES = {  # column of a curve: what it is of
-    "curve_features": "effective_features",
-    "curve_hill_0": "hill_0",
-    "curve_hill_2": "hill_2",
-}
-
-
-@settings
-class Reading:
-    """How sites are read: the first token of a text like the others or not, what the encoders' products are made in, and
-    the number of tokens drawn for the baselines and the unexplained variance."""
-
-    first_token: Literal["keep", "drop"] = "keep"
-    products: Literal["float32", "bfloat16"] = "float32"
-    n_rows: Count = 2000
+CURVES = {"curve_features": "effective_features", "curve_hill_0": "hill_0", "curve_hill_2": "hill_2"}  # column: of what
 
 
 class _Drawn:
     """The rows of some tokens drawn at random, the same at every site, as they come by."""
 
-    def __init__(self, tokens, first_token, n_rows, generator, sites, n_neurons):
-        self.n_tokens = len(tokens.ids) - (len(tokens) if first_token == "drop" else 0)
+    def __init__(self, model, tokens, modules, n_rows, reading, generator):
+        self.n_tokens = len(tokens.ids) - (len(tokens) if reading.first_token == "drop" else 0)
         self.places = torch.randperm(self.n_tokens, generator=generator)[:n_rows].sort().values
-        self.x = {site: torch.zeros(len(self.places), n_neurons) for site in sites}
+        self.x = {site: torch.zeros(len(self.places), model._module.config.hidden_size) for site in modules}
         self.n_seen = 0
 
-    def see(self, seen):
+    def see(self, seen: dict[str, Float[Tensor, "n N"]]) -> None:
         """The rows of the next tokens at each site."""
         n = len(next(iter(seen.values())))
         low, high = torch.searchsorted(self.places, torch.tensor([self.n_seen, self.n_seen + n])).tolist()
@@ -64,25 +49,17 @@ class _Drawn:
 
 
 def collect(
-    model: Any,
-    tokens: Tokens,
-    modules: dict[str, str],
-    n_rows: int,
-    *,
-    seed: int = 0,
-    first_token: str = "keep",
-    budget: int = BUDGET,
+    model: Any, tokens: Tokens, modules: dict[str, str], n_rows: int, reading: Reading, seed: int
 ) -> dict[str, Float[Tensor, "n N"]]:
     """Rows of tokens drawn at random, the same tokens at every site: n_rows × N × 4 bytes a site.
 
     Raises ValueError where the texts have fewer tokens.
     """
-    generator, width = seeds.generator("language.fit_rows", seed), model._module.config.hidden_size
-    drawn = _Drawn(tokens, first_token, n_rows, generator, modules, width)
+    drawn = _Drawn(model, tokens, modules, n_rows, reading, seeds.generator("language.fit_rows", seed))
     if n_rows > drawn.n_tokens:
         raise ValueError(f"{n_rows} rows were asked for, the texts have {drawn.n_tokens} tokens")
     with progress(total=len(tokens), desc="rows to fit") as bar:
-        for done, seen in read_rows(model, tokens, modules, budget, first_token == "drop"):
+        for done, seen in read_rows(model, tokens, modules, reading):
             drawn.see(seen)
             bar.update(done - bar.n)
     return drawn.x
@@ -97,10 +74,10 @@ class Survey:
     """Sums of codes at several sites over all texts, one dictionary a site; stops and goes on.
 
     `model` is an nnsight.TransformersModel; `dictionaries` hold a `Dictionary`, or any object with `encode`, by site; `seed`
-    draws the rows; `path` is of a checkpoint, written every minute in one move. Beside the model's own memory a survey holds
-    the dictionaries, sites × budget × N × 4 bytes of activations, sites × n_rows × N × 4 of rows drawn, and what one
-    `Usage` a site holds: nothing grows with the number of tokens but their ids. Raises ValueError for sites that the model does
-    not have, and for dictionaries of another width.
+    draws the rows; `path` is of a checkpoint, written every minute in one move ("": none). Beside the model's own memory a
+    survey holds the dictionaries, sites × budget × N × 4 bytes of activations, sites × n_rows × N × 4 of rows drawn, and what
+    one `Usage` a site holds: nothing grows with the number of tokens but their ids. Raises ValueError for sites that the model
+    does not have, and for dictionaries of another width.
     """
 
     def __init__(
@@ -108,55 +85,44 @@ class Survey:
         model: Any,
         tokens: Tokens,
         dictionaries: dict[str, Any],
-        reading: Reading | None = None,
-        *,
-        seed: int = 0,
-        budget: int = BUDGET,
-        path: str | Path | None = None,
-        device: str = "cpu",
+        reading: Reading,
+        seed: int,
+        path: str | Path = "",
     ) -> None:
-        self.reading = reading = Reading() if reading is None else reading
-        known, width = site_modules(model), model._module.config.hidden_size
+        known, weights = site_modules(model), next(model._module.parameters()).detach()
         for site in dictionaries:
             one_of("the site of a dictionary", site, known)
         if not dictionaries:
             raise ValueError("no dictionary given")
-        self.model, self.tokens, self.budget = model, tokens, budget
+        self.model, self.tokens, self.reading, self.path = model, tokens, reading, Path(path) if path else None
         self.modules = {site: name for site, name in known.items() if site in dictionaries}
-        self.usages = {site: Usage(dictionaries[site], reading.products, device) for site in self.modules}
-        self._about = {
-            "model": float(next(model._module.parameters()).detach().double().sum()),
-            "texts": tokens.fingerprint(),
-            "dictionaries": {site: _known_by(usage.sae, site, width) for site, usage in self.usages.items()},
-            "seed": int(seed),
-        } | flat(reading)
+        self.usages = {site: Usage(dictionaries[site], reading.products, weights.device) for site in self.modules}
+        width = model._module.config.hidden_size
+        of_sites = {site: _known_by(usage.sae, site, width) for site, usage in self.usages.items()}
+        about = {"model": float(weights.double().sum()), "texts": tokens.fingerprint(), "dictionaries": of_sites}
+        self._about = about | {"seed": int(seed)} | flat(reading)
         generator = seeds.generator("language.rows", seed)
-        self.drawn = _Drawn(tokens, reading.first_token, reading.n_rows, generator, self.modules, width)
-        self.path, self.marks = None if path is None else Path(path), marks(len(tokens))
-        self.done, self.curve = 0, {site: [] for site in self.modules}
+        self.drawn = _Drawn(model, tokens, self.modules, reading.n_rows, reading, generator)
+        self.done, self.marks, self.curve = 0, marks(len(tokens)), {site: [] for site in self.modules}
 
     def run(self) -> "Survey":
         """Read all texts that are not read yet."""
         self._resume()
-        saved, drop = time.monotonic(), self.reading.first_token == "drop"
-        with progress(total=len(self.tokens), initial=self.done, desc="texts") as bar:
-            several = read_rows(self.model, self.tokens, self.modules, self.budget, drop, self.done, self.marks)
-            for self.done, seen in several:
-                self.drawn.see(seen)
-                for site, rows in seen.items():
-                    self.usages[site].add(rows)
+        saved, bar = time.monotonic(), progress(total=len(self.tokens), initial=self.done, desc="texts")
+        several = read_rows(self.model, self.tokens, self.modules, self.reading, self.done, self.marks)
+        for self.done, seen in several:
+            self.drawn.see(seen)
+            for site, rows in seen.items():
+                self.usages[site].add(rows)
                 if self.done in self.marks:
-                    self._note()
-                if self.path and time.monotonic() - saved > SAVED:
-                    self._save()
-                    saved = time.monotonic()
-                bar.update(self.done - bar.n)
+                    noted = self.usages[site].reading(1)
+                    self.curve[site].append([noted[name] for name in CURVES.values()])
+            if self.path and time.monotonic() - saved > SAVED:
+                self._save()
+                saved = time.monotonic()
+            bar.update(self.done - bar.n)
+        bar.close()
         return self
-
-    def _note(self):
-        for site, usage in self.usages.items():
-            reading = usage.reading(1)
-            self.curve[site].append([reading[name] for name in CURVES.values()])
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a site: F, ψ, Hill numbers, l0, dead, fvu, baselines, and the curves of F and Hill numbers.
@@ -174,8 +140,7 @@ class Survey:
         columns |= baselines(x, site) | {"intrinsic_dimension": _dimension(x)}
         curve = {"curve_texts": self.marks[: len(self.curve[site])]}
         curve |= dict(zip(CURVES, zip(*self.curve[site], strict=True), strict=True))
-        words = {name: " ".join(f"{value:.6g}" for value in values) for name, values in curve.items()}
-        return columns | words
+        return columns | {name: " ".join(f"{value:.6g}" for value in values) for name, values in curve.items()}
 
     def _save(self):
         tensors = {f"{site}/x": x for site, x in self.drawn.x.items()}

@@ -9,7 +9,7 @@ residual.i   the stream after layer i
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,9 +18,9 @@ from torch import Tensor
 from superpos.findings.language import releases
 from superpos.findings.language.pretraining import silent_transformers, small_model
 from superpos.findings.language.texts import Tokens
-from superpos.settings import one_of
+from superpos.settings import Count, one_of, settings
 
-__all__ = ["KINDS", "chosen_sites", "load_model", "loss_of", "outputs", "read_rows", "site_modules"]
+__all__ = ["KINDS", "Reading", "chosen_sites", "load_model", "loss_of", "outputs", "read_rows", "site_modules"]
 
 KINDS = ("embed", "attention", "mlp", "residual")
 FAMILIES = {  # embed, layer, attention, mlp
@@ -115,7 +115,7 @@ def outputs(
     device = next(model._module.parameters()).device
     kept = {}
 
-    def keep(site, output):
+    def keep(site: str, output: Any) -> None:
         # a clone, because a later operation may change it in place
         kept[site] = (output[0] if isinstance(output, tuple | list) else output).detach().clone()
 
@@ -130,20 +130,28 @@ def outputs(
     return kept
 
 
-def read_rows(
-    model: Any,
-    tokens: Tokens,
-    modules: dict[str, str],
-    budget: int,
-    drop_first: bool,
-    start: int = 0,
-    stops: Collection[int] = (),
-) -> Iterator[tuple[int, dict[str, Float[Tensor, "n N"]]]]:
-    """Yield, for batches of texts, the number of the text after it, and the rows of its tokens at each site.
+@settings
+class Reading:
+    """How sites are read.
 
-    Padding is never read, nor is the first token of a text where `drop_first`. The others are as in `Tokens.batches`.
+    The first token of a text is read like the others or dropped. `products` is what encoders compute in, `n_rows` the number
+    of tokens drawn for the baselines and the unexplained variance, `budget` the tokens of a batch, padding included.
     """
-    for number, ids, mask in tokens.batches(budget, start, stops):
+
+    first_token: Literal["keep", "drop"] = "keep"
+    products: Literal["float32", "bfloat16"] = "float32"
+    n_rows: Count = 2000
+    budget: Count = 8192
+
+
+def read_rows(
+    model: Any, tokens: Tokens, modules: dict[str, str], reading: Reading, start: int = 0, stops: Collection[int] = ()
+) -> Iterator[tuple[int, dict[str, Float[Tensor, "n N"]]]]:
+    """Yield, for batches of texts (`Tokens.batches`), the number of the text after it, and the rows of its tokens by site.
+
+    Padding is never read.
+    """
+    for number, ids, mask in tokens.batches(reading.budget, start, stops):
         seen = outputs(model, ids, mask, modules)
-        mask[:, 0] &= not drop_first
+        mask[:, 0] &= reading.first_token == "keep"
         yield number + len(ids), {site: x[mask.to(x.device)] for site, x in seen.items()}
