@@ -63,10 +63,7 @@ n_networks: int = 2  # networks, seeds 1, 2, …; the independent units behind e
 model: dict = {"layers": 2, "width": 32, "vocabulary": 512, "context": 64, "steps": 60, "batch": 8}  # each network
 reading: dict = {"n_texts": 300, "n_rows": 500, "products": "float32"}  # what is read, and how
 fit: dict = {"n_fit_texts": 300, "fit_rows": 5000, "sae_steps": 100, "expansion": 4.0, "k": 8, "l1": 0.5}  # SAEs
-variations: dict = {
-    "names": ["half λ"],
-    "sites": "mlp.0",
-}  # other SAEs on the network of seed 1, by name; what they read
+variations: dict = {"names": ["half λ"], "sites": "mlp.0"}  # other SAEs on the network of seed 1, what they read
 pythia: str = ""  # EleutherAI/pythia-70m-deduped, or any other model of the hub or folder; empty: none
 pythia_dictionaries: str = "marks,eleuther"  # its dictionaries; marks@FOLDER: the same folders below a local one
 pythia_texts: dict = {"texts": "hub:monology/pile-uncopyrighted:train:text", "n_texts": 20000, "seed": [1, 2, 3]}
@@ -124,7 +121,7 @@ print("TwoNN of five dimensions in 32 neurons is within 0.5 of 5:", abs(metrics.
 
 # %% [markdown]
 # That the sites are what hooks see, that the sums are those of all codes at once, and that published dictionaries encode as the packages that wrote
-# them do, is tested in `tests/test_survey.py`, `tests/test_usage.py` and `tests/test_dictionaries.py`.
+# them do, is tested in `tests/test_survey.py`, `tests/test_measurement.py` and `tests/test_dictionaries.py`.
 #
 # ## Run it here
 

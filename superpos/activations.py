@@ -35,7 +35,7 @@ class Rows:
     x: Float[Tensor, "n N"]
     sample: Int[Tensor, " n"]
 
-    def split(self, held_out: int | float, seed: int = 0) -> tuple[Float[Tensor, "fitted N"], Float[Tensor, "read N"]]:
+    def split(self, held_out: float, seed: int = 0) -> tuple[Float[Tensor, "fitted N"], Float[Tensor, "read N"]]:
         """Rows to fit and rows to read, no sample in both; `held_out` is the share of samples that are only read.
 
         The samples held out are drawn by `seed`; held_out = 0 gives all rows twice. Raises ValueError if either part

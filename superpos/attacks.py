@@ -44,7 +44,7 @@ def classification_loss(logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"])
 
 
 def fgsm(
-    model: nn.Module, x: Float[Tensor, "B ..."], labels: Int[Tensor, " B"], epsilon: int | float
+    model: nn.Module, x: Float[Tensor, "B ..."], labels: Int[Tensor, " B"], epsilon: float
 ) -> Float[Tensor, "B ..."]:
     """Images after one step of length ε from x. Raises ValueError as `pgd` does."""
     return pgd(model, x, labels, epsilon, Attack(steps=1, step_size=epsilon or 1.0, random_start=False))
@@ -54,7 +54,7 @@ def pgd(
     model: nn.Module,
     x: Float[Tensor, "B ..."],
     labels: Int[Tensor, " B"],
-    epsilon: int | float,
+    epsilon: float,
     attack: Attack = PGD40,
     *,
     seed: int = 0,
@@ -88,7 +88,7 @@ def pgd(
     return (attacked, last) if before else attacked
 
 
-def _check(x: Tensor, epsilon: int | float) -> None:
+def _check(x: Tensor, epsilon: float) -> None:
     if not 0 <= epsilon <= 1:
         raise ValueError(f"epsilon must be between 0 and 1, got {epsilon!r}")
     if not len(x):

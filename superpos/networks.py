@@ -84,7 +84,7 @@ def cnn1(shape: Shape, n_classes: int, width: int = 8) -> nn.Sequential:
     )
 
 
-def resnet18(shape: Shape, n_classes: int, width: int | float = 1.0) -> nn.Sequential:
+def resnet18(shape: Shape, n_classes: int, width: float = 1.0) -> nn.Sequential:
     """ResNet-18 for small images (He 2016): a 3×3 stem without pooling, four stages of two blocks, 64 · `width` channels
     in the first and twice as many in each next. Layers layer1 to layer4, each after its last ReLU.
 

@@ -226,7 +226,7 @@ def accuracy(
     images: LabelledImages,
     batch_size: int = 128,
     *,
-    epsilon: int | float = 0.0,
+    epsilon: float = 0.0,
     attack: Attack = PGD40,
     seed: int = 0,
 ) -> float:
