@@ -1,4 +1,4 @@
-"""Named streams of randomness: every draw of a finding has a stream of its own, and no two of a finding meet.
+"""Named streams of randomness: every draw of a finding has a stream of its own; no two meet but those that MEETING names.
 
 A stream is a stretch of integers, from which the seeds of torch's generators are taken: the k-th seed of a stream is its
 start + k. A stream's length bounds k, so that streams which lie apart stay apart. Streams of different findings may share
