@@ -41,7 +41,8 @@ def settings(cls: type[T]) -> type[T]:
 
     A value of another type or out of range raises ValueError, which names the field, what was expected and the value;
     an unknown field raises TypeError, which lists those there are. Whole numbers may stand for floats, nothing else is
-    converted. What fields must be together is checked in `__post_init__`, which raises ValueError.
+    converted. What fields must be together is checked in `__post_init__`, which raises ValueError. A class that shares a
+    field name with settings that it holds is refused with TypeError, because rows could not tell them apart.
     """
     checked = pydantic.dataclasses.dataclass(cls, frozen=True, config=pydantic.ConfigDict(extra="forbid", strict=True))
     check = checked.__init__
@@ -55,6 +56,11 @@ def settings(cls: type[T]) -> type[T]:
 
     checked.__init__ = checking
     checked.but = but
+    names = _names(checked)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise TypeError(
+            f"{cls.__name__} and settings that it holds share {', '.join(sorted(twice))}; rows could not tell"
+        )
     return checked
 
 

@@ -112,3 +112,20 @@ def test_they_are_frozen_hashable_and_pickle():
         run.seed = 2
     assert {run: "kept"}[Run(seed=1)] == "kept"
     assert pickle.loads(pickle.dumps(run)) == run
+
+
+def test_a_name_that_two_settings_share_is_refused():
+    """In a row both would lie under one column, and one would be lost."""
+    with pytest.raises(TypeError, match="Twice and settings that it holds share lr"):
+
+        @settings
+        class Twice:
+            lr: float
+            inner: Inner
+
+    assert "lr" not in defaults(Inner)
+
+
+@settings
+class Inner:
+    lr: float
