@@ -21,7 +21,6 @@ from PIL import Image
 
 __all__ = ["COLORS", "Axis", "Column", "as_axis", "intervals", "lines", "points", "rule_marks", "use"]
 
-Number = int | float
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 COLORS = ["#4269d0", "#d1495b", "#2a9d8f", "#b07d0a", "#8e5bb5", "#6b7280", "#1b9dd9", "#c2571a"]
 
@@ -82,7 +81,7 @@ class Axis:
     column: str
     title: str | None = None
     scale: Literal["linear", "log"] = "linear"
-    domain: tuple[Number, Number] | None = None
+    domain: tuple[float, float] | None = None
 
     @property
     def words(self) -> str:
@@ -149,7 +148,7 @@ def lines(
     color: Column | None = None,
     dash: str | None = None,
     cross: str | None = None,
-    rule: Number | Mapping[str, Number] | None = None,
+    rule: float | Mapping[str, float] | None = None,
     choose: str | Sequence[str] = (),
     tooltip: Sequence[str] = (),
 ) -> alt.LayerChart:
@@ -203,7 +202,7 @@ def _crosses(base: alt.Chart, column: str) -> alt.Chart:
     )
 
 
-def rule_marks(rule: Number | Mapping[str, Number] | None) -> tuple[list[alt.Chart], list[alt.Chart]]:
+def rule_marks(rule: float | Mapping[str, float] | None) -> tuple[list[alt.Chart], list[alt.Chart]]:
     """Dashed horizontal lines at a value, or at each of {label: value}, and their labels. → two lists of layers"""
     if rule is None:
         return [], []
@@ -223,7 +222,7 @@ def _under_menu(layers: list[alt.Chart], column: str, values: list[Any], name: s
 
 
 def intervals(
-    table: pd.DataFrame, x: Column, y: str, *, color: Column | None = None, rule: Number | None = None
+    table: pd.DataFrame, x: Column, y: str, *, color: Column | None = None, rule: float | None = None
 ) -> alt.LayerChart:
     """Dots of column x with bars from `low` to `high`, a line for each value of column y; `rule` marks a value of x."""
     x, order = as_axis(x), list(table[y].unique())

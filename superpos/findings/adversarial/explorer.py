@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import pandas as pd
 
-from superpos.charts import Column, Number, as_axis, rule_marks
+from superpos.charts import Column, as_axis, rule_marks
 
 
 def specification_curve(
@@ -14,8 +14,8 @@ def specification_curve(
     *,
     color: str,
     choices: Sequence[str],
-    rule: Number = 0,
-    marks: Mapping[str, Number] | None = None,
+    rule: float = 0,
+    marks: Mapping[str, float] | None = None,
 ) -> alt.VConcatChart:
     """Estimates under every combination of some choices, in order of size, over the choices behind each (Simonsohn 2020).
 

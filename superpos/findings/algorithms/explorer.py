@@ -5,11 +5,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from superpos.charts import Number
-
 
 def streams_explorer(
-    table: pd.DataFrame, answers: pd.DataFrame, *, choose: str, values_title: str, limit: Number, start: Any
+    table: pd.DataFrame, answers: pd.DataFrame, *, choose: str, values_title: str, limit: float, start: Any
 ) -> alt.VConcatChart:
     """Heat maps under each other, one a value of column `panel`, of what a menu over column `choose` picks, and a line of words.
 

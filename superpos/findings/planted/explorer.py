@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from superpos.charts import COLORS, Number
+from superpos.charts import COLORS
 
 
-def diversity_explorer(start: Sequence[Number]) -> alt.LayerChart:
+def diversity_explorer(start: Sequence[float]) -> alt.LayerChart:
     """Drag the activation of each of a few codes; their shares p, F = exp(H(p)) and its neighbours follow.
 
     start: the first activation of each code, from 0 to 100.

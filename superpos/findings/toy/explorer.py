@@ -3,11 +3,11 @@
 import altair as alt
 import pandas as pd
 
-from superpos.charts import Column, Number, as_axis
+from superpos.charts import Column, as_axis
 
 
 def heatmap_slider(
-    table: pd.DataFrame, x: Column, y: Column, value: Column, slide: Column, *, limit: Number, start: int | None = None
+    table: pd.DataFrame, x: Column, y: Column, value: Column, slide: Column, *, limit: float, start: int | None = None
 ) -> alt.Chart:
     """A matrix a setting: column `value` over x and y, one frame for each value of column `slide`, under a slider.
 
