@@ -1,10 +1,15 @@
 # make help lists the commands. Everything is done in .venv, which make sets up by itself.
+# TORCH=cpu takes torch without CUDA from PyTorch's own index: 4 GB less on Linux.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+READER := .venv/.reader
+DEVELOPER := .venv/.developer
+CUDA := ^(nvidia-|cuda-|triton==)
+INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python $(if $(filter cpu,$(TORCH)),--torch-backend cpu)
+PINNED = $(if $(filter cpu,$(TORCH)),<(grep -vE '$(CUDA)' $(1)),$(1))
 TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
@@ -14,57 +19,64 @@ export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
-env: $(READY)  ## the environment in .venv, from requirements.txt
+env: $(READER)  ## a reader's environment in .venv, from requirements.txt
 
-$(READY): requirements.txt pyproject.toml
+$(READER): requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "superpos needs Python 3.11 or newer; no $(PYTHON) was found. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else f"superpos needs Python 3.11 or newer; $(PYTHON) is {v}. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv; on Debian: apt-get install python3-venv"; exit 1; }
-	@echo "Setting up .venv (once; about a minute and 6 GB)"
+	@echo "Setting up .venv (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep -E '^uv==' requirements.txt)" 2>&1 | { grep -v '^WARNING: Location' || true; }
-	@$(BIN)/uv pip install -q --python $(BIN)/python -r requirements.txt
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@$(INSTALL) -r $(call PINNED,requirements.txt)
+	@$(INSTALL) --no-deps -e .
 	@touch $@
 
-book: $(READY) chapters site  ## run every chapter at quick scale and build the site
+$(DEVELOPER): $(READER) requirements-dev.txt
+	@echo "Adding to .venv what the tests need (once)"
+	@$(INSTALL) -r $(call PINNED,requirements.txt) -r requirements-dev.txt
+	@touch $@
+
+book: $(READER)  ## run every chapter at quick scale, one a core, and build the site
+	@$(BIN)/python -m book.run book
 	@echo "Open file://$(CURDIR)/_build/html/index.html, or: make serve"
 
-chapters: $(READY)
+chapters: $(READER)  ## run every chapter at quick scale
 	@$(BIN)/python -m book.run all
 
-site: $(READY)  ## build the site from the notebooks as they are
+site: $(READER)  ## build the site from the notebooks as they are
 	@$(BIN)/python -m book.site
 
-chapter: $(READY)  ## one chapter with parameters: make chapter NAME=02_toy_models ARGS="-p n_models 20"
+chapter: $(READER)  ## one chapter with parameters: make chapter NAME=02_toy_models ARGS="-p n_models 20"
 	@$(BIN)/python -m book.run chapter "$(NAME)" $(ARGS)
 
-full: $(READY)  ## one chapter at full scale: make full NAME=02_toy_models (rows go to book/results, resumes)
+full: $(READER)  ## one chapter at full scale: make full NAME=02_toy_models (rows go to book/results, resumes)
 	@$(BIN)/python -m book.run full "$(NAME)" $(ARGS)
 
-verdicts: $(READY)  ## compute every claim from the committed rows, and write book/results/verdicts.csv
+verdicts: $(READER)  ## compute every claim from the committed rows, and write book/results/verdicts.csv
 	@$(BIN)/python -m book.run verdicts
 
-benchmark: $(READY)  ## speed beside the peers: make benchmark ARGS="--peer CHECKOUT --out FOLDER"; ARGS="--size small" for seconds
+benchmark: $(DEVELOPER)  ## speed beside the peers: make benchmark ARGS="--peer CHECKOUT --out FOLDER"; ARGS="--size small" for seconds
 	@$(BIN)/python -m benchmarks compare $(ARGS)
 
-serve: $(READY)  ## serve the built site on http://localhost:8000
+serve: $(READER)  ## serve the built site on http://localhost:8000
 	@test -f _build/html/index.html || { echo "there is no site yet: make book"; exit 1; }
 	@$(BIN)/python -m http.server --bind localhost --directory _build/html 8000
 
-test: $(READY)  ## all tests: the house, types, notebooks (nbval), the site in a browser
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/pyrefly check --summary=none
-	@SUPERPOS_PROGRESS=off $(BIN)/python -m pytest -q
+test: $(DEVELOPER)  ## all tests, and what each part took; some of them: make test ARGS="-k attacks"
+	@SUPERPOS_PROGRESS=off $(BIN)/python -m pytest -q -n logical $(ARGS)
 
-format: $(READY)  ## format the code and bring notebook pairs in step
+format: $(DEVELOPER)  ## format the code and bring notebook pairs in step
 	@$(BIN)/ruff check --fix -q . || true
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m book.run pair
 
-lock: $(READY)  ## pin requirements.txt anew from requirements.in
-	@$(BIN)/uv pip compile -q requirements.in -o requirements.txt --universal --python-version 3.11 --no-annotate --no-header
+LOCK := --universal --python-version 3.11 --no-annotate --no-header
+
+lock: $(READER)  ## pin requirements.txt and requirements-dev.txt anew from the two .in files
+	@$(BIN)/uv pip compile -q requirements-dev.in -o .venv/all.txt $(LOCK)
+	@$(BIN)/uv pip compile -q requirements.in -c .venv/all.txt -o requirements.txt $(LOCK)
+	@LC_ALL=C comm -13 <(LC_ALL=C sort requirements.txt) <(LC_ALL=C sort .venv/all.txt) > requirements-dev.txt
 
 clean:  ## remove what was built (not .venv, not results)
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,5 +1,6 @@
 """Run chapters: all at quick scale in place, one with parameters, one at full scale.
 
+    python -m book.run book
     python -m book.run all
     python -m book.run chapter 02_toy_models -p n_models 20
     python -m book.run full 02_toy_models
@@ -7,14 +8,17 @@
     python -m book.run verdicts
 
 A chapter is executed in a scratch copy and moved into place only when it succeeded, so that a failed run never
-spoils a good one.
+spoils a good one. What says the same as before is left as it was (`book.drift`). Chapters do not need each other, so there
+are as many at a time as there are cores, each on one.
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import jupytext
@@ -25,6 +29,7 @@ from jupytext.compare import compare_notebooks
 from nbclient import NotebookClient
 from papermill.inspection import inspect_notebook
 
+from book import drift
 from superpos import claims, findings
 from superpos.sweep import Rows
 
@@ -32,6 +37,8 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "book" / "results"
 BUILD = ROOT / "_build"
+SECONDS = BUILD / "seconds.json"  # what each chapter took last time: the longest is begun first
+ONE_CORE = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
 
 
 def chapter_names():
@@ -75,9 +82,12 @@ def in_step(path):
     return True
 
 
-def execute(path):
-    """Execute a chapter with the parameters it stores, and save its notebook if it succeeded."""
-    notebook = _clean(jupytext.read(path))
+def execute(path, **environment):
+    """Execute a chapter with the parameters it stores, and save its notebook if it succeeded and says anything new.
+
+    environment: variables to set for it. Raises nbclient's CellExecutionError, with the cell, if a cell failed.
+    """
+    notebook, target = _clean(jupytext.read(path)), path.with_suffix(".ipynb")
     client = NotebookClient(
         notebook,
         kernel_name="python3",
@@ -85,9 +95,13 @@ def execute(path):
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": NOTEBOOKS}},
+        extra_arguments=["--IPKernelApp.log_level=40"],  # errors; sockets on this machine need no warning
     )
-    client.execute()
-    _write(_clean(notebook), path.with_suffix(".ipynb"))
+    client.execute(env={**os.environ, **environment})
+    notebook = _clean(notebook)
+    if target.exists():
+        drift.merge(notebook, nbformat.read(target, 4))
+    _write(notebook, target)
 
 
 def _write(notebook, path):
@@ -97,12 +111,47 @@ def _write(notebook, path):
     os.replace(file.name, path)
 
 
+def execute_all(names, at_a_time):
+    """Execute chapters, so many at a time, and say how each went. → {name: error} of those that failed"""
+    known = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
+    names, start, took, failed = sorted(names, key=lambda name: -known.get(name, 0)), time.perf_counter(), {}, {}
+    with ThreadPoolExecutor(at_a_time) as pool:
+        under_way = {pool.submit(_timed, name, **(ONE_CORE if at_a_time > 1 else {})): name for name in names}
+        for done in as_completed(under_way):
+            name, error = under_way[done], done.exception()
+            if error:
+                failed[name] = error
+            else:
+                took[name] = done.result()
+            words = f"failed\n{error}" if error else f"executed in {took[name]:.0f} s"
+            print(f"[{len(took) + len(failed)}/{len(names)}] {name}: {words}", flush=True)
+    BUILD.mkdir(exist_ok=True)
+    SECONDS.write_text(json.dumps({**known, **took}, indent=1))
+    print(f"{len(took)} of {len(names)} chapters executed in {time.perf_counter() - start:.0f} s", flush=True)
+    return failed
+
+
+def _timed(name, **environment):
+    start = time.perf_counter()
+    execute(source(name), **environment)
+    return time.perf_counter() - start
+
+
 def run_all(_):
     """Every chapter at quick scale, in place."""
-    for name in chapter_names():
-        start = time.perf_counter()
-        execute(source(name))
-        print(f"{name}: executed in {time.perf_counter() - start:.0f} s", flush=True)
+    if failed := execute_all(chapter_names(), os.cpu_count()):
+        sys.exit(f"failed: {', '.join(sorted(failed))}")
+
+
+def run_book(_):
+    """Every chapter at quick scale, then the site of all that can be published, whichever failed."""
+    from book import site
+
+    failed = execute_all(chapter_names(), os.cpu_count())
+    left_out = site.build(partial=bool(failed))
+    if failed or left_out:
+        words = f"; not in the site: {', '.join(left_out)}" if left_out else ""
+        sys.exit(f"failed: {', '.join(sorted(failed))}{words}")
 
 
 def check_parameters(notebook, parameters):
@@ -167,7 +216,14 @@ def run_pair(_):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m book.run")
     commands = parser.add_subparsers(required=True)
-    named = {"all": run_all, "pair": run_pair, "chapter": run_chapter, "full": run_full, "verdicts": run_verdicts}
+    named = {
+        "book": run_book,
+        "all": run_all,
+        "pair": run_pair,
+        "chapter": run_chapter,
+        "full": run_full,
+        "verdicts": run_verdicts,
+    }
     for command, function in named.items():
         sub = commands.add_parser(command, help=function.__doc__)
         sub.set_defaults(function=function)

@@ -27,7 +27,7 @@ import sys
 
 if "google.colab" in sys.modules:
     get_ipython().system(
-        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,images]"
+        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[book]"
     )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
 

@@ -28,7 +28,7 @@ import sys
 
 if "google.colab" in sys.modules:
     get_ipython().system(
-        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,images]"
+        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[book]"
     )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
 
@@ -46,7 +46,7 @@ expansions: list = [2.0, 4.0, 8.0]  # codes per neuron
 l1: dict = {"main": [1.0], "others": 0.1}  # λ, in the reading's unit: main sweeps; other kinds, controls
 net_epochs: dict = {"paper": 30, "released": 20}  # of a network's training (300; released script: 100)
 # epochs of an SAE's training: on all inputs (for each λ), in the sum unit, as released (300), for other kinds and controls
-sae_epochs: dict = {"all inputs": [24], "sum unit": 24, "released": 24, "others": 24}
+sae_epochs: dict = {"all inputs": [10], "sum unit": 10, "released": 10, "others": 10}
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows

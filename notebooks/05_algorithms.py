@@ -30,7 +30,7 @@ import sys
 
 if "google.colab" in sys.modules:
     get_ipython().system(
-        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,images,programs]"
+        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[book,programs]"
     )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
 
@@ -48,8 +48,8 @@ networks: list = [  # the way to them, their sizes, steps of the first phase or 
     {"route": "scratch", "program": "sort_unique", "n_neurons": [5], "steps": 0},
 ]
 controls: list = [  # features with nothing to compute, and how often a toy feature is on
-    {"kind": "toy", "activity": [0.05], "n_neurons": [12], "steps": 1500},
-    {"kind": ["compiled", "shuffled"], "n_neurons": [12], "steps": 1500},
+    {"kind": "toy", "activity": [0.05], "n_neurons": [12], "steps": 500},
+    {"kind": ["compiled", "shuffled"], "n_neurons": [12], "steps": 500},
 ]
 programs: list = ["sort_unique"]  # those whose port and sparsity are measured
 published: list = [  # kept compressions to read by the recipe of the paper's code, of at most so many epochs (there: 800)

@@ -28,7 +28,7 @@ import sys
 
 if "google.colab" in sys.modules:
     get_ipython().system(
-        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,images]"
+        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[book]"
     )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
 
@@ -61,7 +61,7 @@ committed: str = "../book/results"  # folder of the committed rows
 from superpos import chapter, charts
 from superpos.findings.grokking import analysis, claims, explorer, llc, runs, task
 
-here = chapter.begin(results, committed, cluster, threads=1)
+here = chapter.begin(results, committed, cluster)
 
 # %% [markdown]
 # ## The method

@@ -42,7 +42,7 @@ import sys
 
 if "google.colab" in sys.modules:
     get_ipython().system(
-        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,language]"
+        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[book,language]"
     )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
 
@@ -76,7 +76,7 @@ committed: str = "../book/results"  # folder of the committed rows
 from superpos import chapter, charts, metrics, sweep
 from superpos.findings.language import analysis, claims, runs
 
-here = chapter.begin(results, committed, cluster, threads=1)
+here = chapter.begin(results, committed, cluster)
 
 # %% [markdown]
 # ## The method

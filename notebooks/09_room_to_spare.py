@@ -26,7 +26,7 @@ import sys
 
 if "google.colab" in sys.modules:
     get_ipython().system(
-        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[charts,images]"
+        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[book]"
     )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
 
@@ -42,8 +42,8 @@ if "google.colab" in sys.modules:
 
 # %% tags=["parameters"]
 tasks: dict = {"dataset": "digits", "n_classes": [2, 5], "epsilon": [0.2], "seed": [1, 2]}  # or mnist, folder:PATH, …
-mlp: dict = {"width": [4, 16], "per_class": 100, "epochs": 20, "n_images": 128, "n_test": 100}  # paper: 100 epochs
-cnn: dict = {"width": [2, 4], "per_class": 100, "epochs": 15, "n_images": 64, "n_test": 100}  # paper: 100 epochs
+mlp: dict = {"width": [4, 16], "per_class": 60, "epochs": 15, "n_images": 128, "n_test": 100}  # paper: 100 epochs
+cnn: dict = {"n_classes": [2], "width": [2, 4], "per_class": 60, "epochs": 12, "n_images": 64, "n_test": 100}
 resnet: dict = {"dataset": "digits", "n_classes": [3], "epsilon": [0.2], "seed": [1], "width": [0.0625]}  # ResNet-18
 common: dict = {
     "attack_steps": 3,  # steps of the attack in training, as far together as the paper's 40
@@ -52,6 +52,7 @@ common: dict = {
     "batch_size": 32,  # images a step (paper: 256)
     "products": "float32",  # of that attack; bfloat16 is faster where the processor has it
     "n_rows": 128,  # rows of a layer for an SAE (paper: 10,000)
+    "sae_share": 0.25,  # of the epochs of its reading (paper: 1)
 }  # what all networks share
 of_resnet: dict = {
     "per_class": 60,
@@ -73,7 +74,7 @@ committed: str = "../book/results"  # folder of the committed rows
 from superpos import chapter, charts, sweep
 from superpos.findings.adversarial import analysis, claims, explorer, runs, slopes
 
-here = chapter.begin(results, committed, cluster, threads=1)
+here = chapter.begin(results, committed, cluster)
 
 # %% [markdown]
 # ## The method
@@ -105,8 +106,8 @@ for name, width in (("mlp1", 8), ("mlp1", 512), ("cnn1", 8), ("cnn1", 64)):
 # ## Run it here
 
 # %%
-mlps = runs.grid(**tasks, **common, **mlp, architecture="mlp1")
-cnns = runs.grid(**tasks, **common, **cnn, architecture="cnn1")
+mlps = runs.grid(**tasks | common | mlp, architecture="mlp1")
+cnns = runs.grid(**tasks | common | cnn, architecture="cnn1")
 resnets = runs.grid(["leak"], **common | resnet | of_resnet, architecture="resnet18")
 other_saes = [one.but(readings=others["readings"]) for one in runs.under_leak(mlps, width=others["width"])]
 work = {

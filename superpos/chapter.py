@@ -1,5 +1,6 @@
 """What every chapter does at its top and at its bottom, so that its cells hold only what is its own."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,7 +27,10 @@ class Chapter:
     def run(self, function: Callable, runs: Iterable[Any], name: str) -> pd.DataFrame:
         """Do the runs that the results file `name` does not hold yet. → their rows (`superpos.sweep.run`)"""
         path = f"{self.results}/{name}.csv" if self.results else None
-        return sweep.run(function, runs, path, cluster=self.cluster)
+        with warnings.catch_warnings():
+            # what a run warns of, such as dead codes, stands in its rows; in other processes its warnings are not seen
+            warnings.simplefilter("ignore", UserWarning)
+            return sweep.run(function, runs, path, cluster=self.cluster)
 
     def rows(self, *names: str) -> list[pd.DataFrame]:
         """Committed rows of some results files, after a line a file that says what made them."""
@@ -40,10 +44,13 @@ class Chapter:
         return table(compute(makers, self.committed))[shown]
 
 
-def begin(results: str, committed: str, cluster: str = "", *, digits: int = 2, threads: int | None = None) -> Chapter:
-    """Turn charts and the display of tables on, with so many decimals, and give torch so many threads (None: its own)."""
+def begin(results: str, committed: str, cluster: str = "", *, digits: int = 2, threads: int = 1) -> Chapter:
+    """Turn charts and the display of tables on, with so many decimals, and give torch so many threads.
+
+    One thread adds in the same order on every machine, and leaves the other cores to other chapters.
+    """
     charts.use()
-    torch.set_num_threads(threads or torch.get_num_threads())
+    torch.set_num_threads(threads)
     pd.options.display.width = 160
     pd.options.display.float_format = f"{{:.{digits}f}}".format
     return Chapter(results, committed, cluster)

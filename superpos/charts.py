@@ -9,8 +9,10 @@ Call `use()` once in a notebook; it is what makes charts show as pictures on Git
 
 import base64
 import io
+import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ import pandas as pd
 import vl_convert
 from PIL import Image
 
-__all__ = ["COLORS", "Axis", "Column", "as_axis", "intervals", "lines", "points", "rule_marks", "use"]
+__all__ = ["COLORS", "Axis", "Column", "as_axis", "compact", "intervals", "lines", "points", "rule_marks", "use"]
 
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 COLORS = ["#4269d0", "#d1495b", "#2a9d8f", "#b07d0a", "#8e5bb5", "#6b7280", "#1b9dd9", "#c2571a"]
@@ -65,13 +67,76 @@ def use() -> None:
 
 
 def _bundle(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A chart's outputs by type: the spec, a small PNG, and its description as text."""
+    """A chart's outputs by type: the spec as `compact` leaves it, a small PNG of that, and its description as text."""
+    spec = compact(spec)
     png = vl_convert.vegalite_to_png(spec, scale=1.5)
     picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(64)
     small = io.BytesIO()
     picture.save(small, format="PNG", optimize=True)
     text = spec.get("description", "chart")
     return {VEGALITE_MIME: spec, "image/png": base64.b64encode(small.getvalue()).decode(), "text/plain": text}
+
+
+def compact(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec as it is stored: tables as CSV without columns that nothing draws, six significant digits, names that repeat.
+
+    Altair calls tables, views and parameters by a hash of what they hold, all digits of it; here they are numbered in the
+    order in which they come, so that another processor, whose last digits differ, gives the same spec.
+    """
+    spec = json.loads(json.dumps(_rounded(spec), sort_keys=True))
+    tables = spec.pop("datasets", {})
+    words = {word.replace("\\", "") for word in _words(spec)}
+    expressions = " ".join(word for word in words if "datum" in word)
+    for name, rows in tables.items():
+        drawn = [column for column in (rows[0] if rows else ()) if column in words or column in expressions]
+        tables[name], kinds = _csv([{column: row[column] for column in drawn} for row in rows])
+        for place in _places(spec, name) if kinds else ():
+            place["format"] = {"type": "csv", "parse": kinds}
+    text = json.dumps(spec | ({"datasets": tables} if tables else {}), sort_keys=True)
+    names = dict.fromkeys(re.findall(r"\b(?:data-|view_|param_)[0-9a-f]{16,}", text))
+    for i, name in enumerate(names):
+        text = text.replace(name, f"named_{i}")  # no word that Vega itself gives to a table or a view
+    return json.loads(text)
+
+
+def _csv(rows: list[dict[str, Any]]) -> tuple[str | list[dict[str, Any]], dict[str, str]]:
+    """A table as CSV and the kind of each column; as it is, without kinds, where CSV could not hold it."""
+    kinds = {}
+    for column in rows[0] if rows else ():
+        types = {type(row[column]) for row in rows} - {type(None)}
+        kind = "string" if types == {str} else "boolean" if types == {bool} else "number"
+        if (kind == "number" and not types <= {int, float}) or any(row[column] == "" for row in rows):
+            return rows, {}
+        kinds[column] = kind
+    if not kinds:
+        return rows, {}
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n"), kinds
+
+
+def _places(part: Any, name: str) -> Iterator[dict[str, Any]]:
+    """Every place of a spec that draws the table of a name."""
+    if isinstance(part, dict) and part.get("name") == name:
+        yield part
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _places(inner, name)
+
+
+def _words(part: Any) -> Iterator[str]:
+    """Every string of a spec."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, dict | list):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from _words(inner)
+
+
+def _rounded(part: Any) -> Any:
+    """A spec with its floats to six significant digits."""
+    if isinstance(part, float):
+        return float(f"{part:.6g}")
+    if isinstance(part, dict):
+        return {name: _rounded(inner) for name, inner in part.items()}
+    return [_rounded(inner) for inner in part] if isinstance(part, list) else part
 
 
 @dataclass(frozen=True)

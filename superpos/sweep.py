@@ -27,7 +27,7 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from superpos.progress import progress
 from superpos.provenance import PROVENANCE, provenance
@@ -180,7 +180,7 @@ def _cells(parameters: dict[str, Any], rows: list[dict[str, Any]], seconds: floa
 def _parallel(n_jobs: int | None, cluster: str | None) -> Iterator[Any]:
     """A joblib Parallel that yields results as they come: local processes, or the workers of a Dask cluster."""
     if cluster is None:
-        n_jobs = n_jobs or os.cpu_count()
+        n_jobs = n_jobs or cpu_count()
         with (
             warnings.catch_warnings(),
             Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs + 1") as parallel,

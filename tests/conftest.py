@@ -1,5 +1,59 @@
-"""Shapes and types of every call are checked while tests run: jaxtyping reads the annotations, beartype checks them."""
+"""What holds for every test: calls are checked, one core each, the longest first, and a table of times at the end.
 
+Shapes and types of every call are checked while tests run: jaxtyping reads the annotations, beartype checks them.
+"""
+
+import os
+from collections import defaultdict
+
+import pytest
 from jaxtyping import install_import_hook
 
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "LOKY_MAX_CPU_COUNT": "1",
+}  # workers of pytest-xdist share the cores; before torch
+
 install_import_hook("superpos", "typecheck.checked").__enter__()
+
+PARTS = {  # what a part is called in the table: how its files begin
+    "chapters run anew (nbval)": "tests/test_notebooks",
+    "the site in a browser": "tests/test_site",
+    "house, types, style": ("tests/test_house", "tests/test_contributing", "tests/test_style", "tests/test_packages"),
+    "benchmark": "tests/test_benchmarks",
+    "findings": "tests/findings",
+    "core": "tests/",
+}
+
+
+LONGEST = ("site", "adversarial", "algorithms", "sweep", "llc", "contributing", "benchmarks", "survey", "pretraining")
+
+
+def pytest_collection_modifyitems(items):
+    """A file is done in one process, since its tests share what they load; but each chapter by itself. The longest first."""
+    for item in items:
+        if item.originalname != "test_outputs_repeat":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=_place)
+
+
+def _place(item):
+    name = item.path.stem.removeprefix("test_")
+    if item.originalname == "test_outputs_repeat":
+        return -1
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How long each part took."""
+    seconds, tests, longest = defaultdict(float), defaultdict(set), {}
+    for report in (one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "when")):
+        part = next((name for name, begins in PARTS.items() if report.nodeid.startswith(begins)), "other")
+        seconds[part] += report.duration
+        tests[part].add(report.nodeid)
+        longest[part] = max(longest.get(part, (0, "")), (report.duration, report.nodeid.split("@")[0]))
+    terminalreporter.section("seconds of one core")
+    for part in sorted(seconds, key=seconds.get, reverse=True):
+        worst = f"{longest[part][0]:.0f} s: {longest[part][1]}"
+        terminalreporter.write_line(f"{part:26} {len(tests[part]):4} tests {seconds[part]:6.0f} s, longest {worst}")
+    terminalreporter.write_line(f"{'all':26} {sum(map(len, tests.values())):4} tests {sum(seconds.values()):6.0f} s")

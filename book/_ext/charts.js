@@ -11,8 +11,12 @@ const light = { background: "transparent" };
 
 const isDark = () => document.documentElement.dataset.theme === "dark";
 
+// A table of the page, read anew for each chart, since Vega writes into rows.
+const table = (name) => JSON.parse(document.getElementById(`table-${name}`).textContent);
+
 async function draw(block) {
   const spec = JSON.parse(block.querySelector("script").textContent);
+  for (const [name, held] of Object.entries(spec.datasets ?? {})) spec.datasets[name] = table(held);
   const room = block.querySelector(".superpos-room") ?? block.appendChild(document.createElement("div"));
   room.className = "superpos-room";
   const overlay = isDark() ? dark : light;
@@ -42,7 +46,16 @@ function fitted(spec, room) {
   return { ...spec, width: shrunk(spec.width), config: below };
 }
 
+// One after the other, from the top, so that the first is there soon; a theme that is turned meanwhile starts anew.
 const blocks = [...document.querySelectorAll(".superpos-chart")];
-const drawAll = () => Promise.all(blocks.map(draw));
+let turn = 0;
+async function drawAll() {
+  const mine = ++turn;
+  for (const block of blocks) {
+    await new Promise((resume) => setTimeout(resume));
+    if (mine !== turn) return;
+    await draw(block);
+  }
+}
 new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 drawAll();

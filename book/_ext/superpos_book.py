@@ -1,12 +1,14 @@
 """The book's Sphinx extension: Vega-Lite charts and maths without a network, and the table of verdicts.
 
-- charts: outputs of Vega-Lite's type become a block with the spec as JSON; one script per page draws them.
+- charts: outputs of Vega-Lite's type become a block with the spec as JSON; one script per page draws them. A table that
+  several charts of a page draw stands in it once.
 - maths: MathJax is served from the package that carries its files.
 - ``{verdicts}``: a table made from book/results/verdicts.csv; nothing in it is typed.
 - scripts: none that asks another host.
 """
 
 import csv
+import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -33,16 +35,31 @@ class Charts(render.MimeRenderPlugin):
         if data.mime_type != VEGALITE_MIME:
             return None
         spec = data.content if isinstance(data.content, dict) else json.loads(data.string)
-        return [nodes.raw(text=_chart_block(spec), format="html")]
+        document = renderer.renderer.document
+        document.superpos_tables = getattr(document, "superpos_tables", set())
+        return [nodes.raw(text=_chart_block(spec, document.superpos_tables), format="html")]
 
 
-def _chart_block(spec):
-    text = json.dumps(spec, sort_keys=True).replace("<", "\\u003c")
+def _chart_block(spec, there):
+    """A chart's HTML, after those of its tables that are not in the page yet; `there` holds the names of those that are."""
+    blocks, names = [], {}
+    for name, rows in spec.get("datasets", {}).items():
+        text = _json(rows)
+        names[name] = hashlib.sha256(text.encode()).hexdigest()[:12]
+        if names[name] not in there:
+            blocks.append(f'<script type="application/json" id="table-{names[name]}">{text}</script>')
+            there.add(names[name])
     label = nodes.Text(spec.get("description", "chart")).astext().replace("&", "&amp;").replace('"', "&quot;")
-    return (
+    blocks.append(
         f'<div class="superpos-chart" role="figure" aria-label="{label}">'
-        f'<script type="application/json">{text}</script><noscript>{label}</noscript></div>'
+        f'<script type="application/json">{_json({**spec, "datasets": names})}</script><noscript>{label}</noscript></div>'
     )
+    return "".join(blocks)
+
+
+def _json(value):
+    """JSON that cannot end the script block it stands in."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
 class Verdicts(SphinxDirective):

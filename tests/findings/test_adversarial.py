@@ -31,6 +31,7 @@ def small(monkeypatch):
     """The usual readings, of few steps; the second reads the rows that it was fitted to."""
     monkeypatch.setitem(runs.READINGS, "published", sae.PROTOCOL.but(steps=60))
     monkeypatch.setitem(runs.READINGS, "protocol", sae.PROTOCOL.but(steps=60, held_out=0.0))
+    monkeypatch.setitem(runs.READINGS, "TopK", runs.READINGS["TopK"].but(steps=60))
 
 
 def pixels(images):
@@ -273,7 +274,7 @@ def test_unseen_images_can_be_read():
 def test_a_grid_on_a_cluster_that_loses_a_worker_has_every_run_once(tmp_path):
     """One of two workers is killed while it trains; the scheduler gives its run to the other."""
     distributed = pytest.importorskip("distributed")
-    axes = flat(RUN) | {"n_sae": 1, "readings": "TopK", "epochs": 2, "epsilon": [0.0, 0.2], "seed": [1, 2]}
+    axes = flat(RUN) | {"n_sae": 1, "readings": "published", "epochs": 2, "epsilon": [0.0, 0.2], "seed": [1, 2]}
     asked = sweep.expand(runs.AttackRun, **axes)
     path = tmp_path / "rows.csv"
 

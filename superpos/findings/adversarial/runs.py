@@ -20,7 +20,7 @@ from superpos.data import LabelledImages
 from superpos.findings.adversarial import robustness, task
 from superpos.measurement import measure_rows
 from superpos.seeds import seed as seed_of
-from superpos.settings import Count, flat, one_of, settings
+from superpos.settings import Count, Share, flat, one_of, settings
 from superpos.training import UPDATES
 
 READINGS = {  # four codes a neuron, as the paper has them; TopK keeps an eighth of the neurons' number
@@ -41,7 +41,7 @@ class AttackRun:
 
     part: which images are read, those on the training's side or the test images; n_images: how many; n_rows: rows of a
     layer, at most; readings: names of READINGS, separated by semicolons; n_sae: SAEs a reading, of different seeds; n_test: test
-    images whose accuracies stand in every row.
+    images whose accuracies stand in every row; sae_share: of the epochs or steps of a reading, how many its SAEs are given.
     """
 
     network: task.Network
@@ -51,6 +51,7 @@ class AttackRun:
     readings: str = "published"
     n_sae: Count = 1
     n_test: Count = 1000
+    sae_share: Share = 1.0
 
     def __post_init__(self) -> None:
         for name in self.names():
@@ -105,16 +106,18 @@ def read_layers(model: nn.Module, images: LabelledImages, attack: Attack, run: A
     rows = {inputs: draw(model, some, layers) for inputs, some in kinds.items()}
     tables = []
     for inputs, layer, name in itertools.product(kinds, layers, run.names()):
-        table = _read(rows[inputs][layer], name, seed, run.n_sae, f"{layer}, {inputs}, {name}")
+        table = _read(rows[inputs][layer], name, seed, run.n_sae, f"{layer}, {inputs}, {name}", run.sae_share)
         tables.append(table.assign(layer=layer, inputs=inputs, reading=name))
     return pd.concat(tables, ignore_index=True)
 
 
-def _read(rows: activations.Rows, name: str, seed: int, n_sae: int, label: str) -> pd.DataFrame:
+def _read(rows: activations.Rows, name: str, seed: int, n_sae: int, label: str, share: float = 1.0) -> pd.DataFrame:
     """One layer by one reading: a row an SAE seed."""
     constant, n_neurons = float((rows.x == rows.x[0]).all(0).double().mean()), rows.x.shape[1]
     one, of_rows = READINGS[name], seed_of("adversarial.rows", seed)
     one = one.but(k=max(1, n_neurons // 8)) if one.activation == "topk" else one
+    length = "steps" if one.steps else "epochs"
+    one = one.but(**{length: max(1, round(share * getattr(one, length)))})
     x = activations.shuffle_columns(rows.x, of_rows) if name == "columns shuffled" else rows.x
     fitted, read = replace(rows, x=x).split(one.held_out, of_rows)
     if any(bool((part == part[0]).all()) for part in (fitted, read)):

@@ -26,7 +26,7 @@ from superpos.dictionaries import Dictionary
 from superpos.findings.language import releases
 from superpos.findings.language.survey import Survey, collect, enough
 from superpos.findings.language.task import Reading, chosen_sites, load_model, loss_of
-from superpos.findings.language.texts import Draw, tokenize
+from superpos.findings.language.texts import Draw, Tokens, tokenize
 from superpos.settings import Count, NotNegative, Positive, settings
 
 __all__ = ["READINGS", "VARIATIONS", "Fit", "FittedRun", "LanguageRun", "grid", "language_run", "varied"]
@@ -111,7 +111,7 @@ def language_run(run: LanguageRun, *, folder: str | Path | None = None) -> list[
         raise ValueError(f"context must be at most the {limit} tokens that {run.model} can see, got {run.draw.context}")
     own, fitted = data_root() / "language" / "runs" / _digest(run), isinstance(run, FittedRun)
     found = {} if fitted else _released(run.dictionaries, modules, config.hidden_size)
-    tokens = tokenize(run.draw, model.tokenizer)
+    tokens = _tokens(run.model, model.tokenizer, run.draw, "language.windows")
     tokens = tokens if run.shuffled == "none" else tokens.shuffled(seed)
     found = _fitted(run, model, modules, Path(folder or own)) if fitted else found
     survey = Survey(model, tokens, found, run.reading, seed, own / "survey.safetensors").run()
@@ -123,6 +123,20 @@ def language_run(run: LanguageRun, *, folder: str | Path | None = None) -> list[
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(own)
     return rows
+
+
+def _tokens(model: str, tokenizer: Any, draw: Draw, stream: str) -> Tokens:
+    """`tokenize`; of a small model on Python's own texts, neither of which changes, only once in a process."""
+    if not (model.startswith("small:") and draw.texts.startswith("python:")):
+        return tokenize(draw, tokenizer, stream)
+    if len(_KEPT) >= 8:
+        _KEPT.clear()
+    if (model, draw, stream) not in _KEPT:
+        _KEPT[model, draw, stream] = tokenize(draw, tokenizer, stream)
+    return _KEPT[model, draw, stream]
+
+
+_KEPT: dict[tuple[str, Draw, str], Tokens] = {}
 
 
 def _digest(*what: Any) -> str:
@@ -150,7 +164,7 @@ def _fitted(run: FittedRun, model: Any, modules: dict[str, str], folder: Path) -
     """An SAE of our own for every site, kept in a folder below `folder` as soon as it is fitted."""
     fit, seed = run.fit, run.draw.seed
     draw = run.draw.but(texts=fit.fit_texts, n_texts=fit.n_fit_texts)
-    tokens = tokenize(draw, model.tokenizer, "language.fit_windows")
+    tokens = _tokens(run.model, model.tokenizer, draw, "language.fit_windows")
     tokens = tokens.shuffled(seed, "language.fit_shuffle") if run.shuffled == "both" else tokens
     folder /= _digest(run.model, tokens.fingerprint(), run.sae, fit.fit_rows, seed, run.reading.first_token)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,131 @@
+"""When a chapter that was run again says what it said before: one rule for `make book`, which then leaves the file as it is,
+and for the tests, which then pass.
+
+Another processor, or another number of threads, adds numbers in another order, so the last digits of whatever was trained
+differ. Two outputs are the same if their words are, and
+
+- numbers in a chart differ by at most `TOLERANCE`, relative to the largest of their column;
+- printed numbers with a decimal point differ by at most one unit of the last digit that is printed, whole numbers not at all;
+- pictures are not compared: they are drawn from the charts.
+
+As a plugin of pytest (`pytest --nbval -p book.drift`) it has nbval compare by this rule, charts included.
+"""
+
+import contextlib
+import csv
+import functools
+import io
+import re
+from collections import defaultdict
+
+VEGALITE_MIME = "application/vnd.vegalite.v6+json"
+TOLERANCE = 1e-3
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")
+
+
+def merge(fresh, committed):
+    """Put the committed outputs back into each cell of a fresh notebook that says the same."""
+    for new, old in zip(fresh.cells, committed.cells, strict=False):
+        same_cell = new.cell_type == old.cell_type == "code" and new.source == old.source
+        if same_cell and same_outputs(new.outputs, old.outputs):
+            new.outputs = old.outputs
+
+
+def same_outputs(fresh, committed):
+    """True if two lists of a cell's outputs say the same."""
+    return len(fresh) == len(committed) and all(map(_same_output, fresh, committed))
+
+
+def _same_output(fresh, committed):
+    if fresh.output_type != committed.output_type:
+        return False
+    if fresh.output_type == "stream":
+        return fresh.name == committed.name and same_text(fresh.text, committed.text)
+    if fresh.output_type == "error":
+        return False
+    one, other = fresh.data, committed.data
+    return one.keys() == other.keys() and all(_same_data(kind, one[kind], other[kind]) for kind in one)
+
+
+def _same_data(kind, fresh, committed):
+    if kind == VEGALITE_MIME:
+        return same_chart(fresh, committed)
+    return kind.startswith("image/") or same_text(fresh, committed)
+
+
+def same_text(fresh, committed):
+    """True if two texts hold the same words, and numbers that differ by at most one unit of their last digit."""
+    if NUMBER.sub("#", fresh).split() != NUMBER.sub("#", committed).split():
+        return False
+    return all(map(_close, NUMBER.findall(fresh), NUMBER.findall(committed)))
+
+
+def _close(one, other):
+    units = [10.0 ** (_exponent(text) - len(re.search(r"\.(\d+)", text)[1])) for text in (one, other)]
+    return abs(float(one) - float(other)) <= 1.001 * max(units)
+
+
+def _exponent(text):
+    return int(text.partition("e")[2] or 0)
+
+
+def same_chart(fresh, committed):
+    """True if two specs are equal but for numbers within the tolerance."""
+    tables, others = fresh.get("datasets", {}), committed.get("datasets", {})
+    if tables.keys() != others.keys() or not _same_part({**fresh, "datasets": 0}, {**committed, "datasets": 0}, 0):
+        return False
+    return all(_same_table(_rows(tables[name]), _rows(others[name])) for name in tables)
+
+
+def _rows(table):
+    """A table of a spec, which may be CSV, as rows of numbers and words."""
+    if not isinstance(table, str):
+        return table
+    return [{name: _number(cell) for name, cell in row.items()} for row in csv.DictReader(io.StringIO(table))]
+
+
+def _number(cell):
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(cell)
+    return cell
+
+
+def _same_table(fresh, committed):
+    largest = defaultdict(float)
+    for row in committed:
+        for name, value in row.items():
+            if isinstance(value, float):
+                largest[name] = max(largest[name], abs(value))
+    return len(fresh) == len(committed) and all(
+        one.keys() == other.keys() and all(_same_part(one[name], other[name], largest[name]) for name in one)
+        for one, other in zip(fresh, committed, strict=True)
+    )
+
+
+def _same_part(one, other, largest):
+    """Two parts of a spec; `largest` is the largest number of the column that they stand in, 0 where there is no column."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same_part(one[name], other[name], largest) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_same_part(a, b, largest) for a, b in zip(one, other, strict=True))
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= TOLERANCE * max(largest, abs(other))
+    return one == other if isinstance(one, str) or isinstance(other, str) else type(one) is type(other) and one == other
+
+
+def pytest_collection_modifyitems(items):
+    """nbval's cells compare by `same_outputs`, and by nbval's own rule, which says what differs, only where that fails."""
+    for item in items:
+        if hasattr(item, "cell"):
+            item.compare_outputs = functools.partial(_compared, item, item.compare_outputs)
+            if any(VEGALITE_MIME in output.get("data", {}) for output in item.cell.outputs):
+                item.options["check"] = True
+
+
+def _compared(item, theirs, fresh, committed, skip_compare=None):
+    if same_outputs(fresh, committed):
+        return True
+    if theirs(fresh, committed, skip_compare):
+        item.comparison_traceback.append("a number in a chart or text differs by more than book/drift.py allows")
+    return False
