@@ -53,14 +53,7 @@ tasks: dict = {
     "seed": [1, 2],
 }  # the conditions
 mlp: dict = {"width": 4, "per_class": 100, "epochs": 30, "n_images": 128, "n_test": 100}  # paper: 32; 100 epochs
-cnn: dict = {
-    "n_classes": [2],
-    "width": 4,
-    "per_class": 60,
-    "epochs": 15,
-    "n_images": 128,
-    "n_test": 100,
-}  # paper: 16; 100 epochs
+cnn: dict = {"n_classes": [2], "width": 4, "per_class": 60, "epochs": 15, "n_images": 128, "n_test": 100}  # paper: 16
 common: dict = {
     "attack_steps": 3,  # steps of the attack in training, as far together as the paper's 40
     "lr": 0.02,  # step size (paper: 0.01)

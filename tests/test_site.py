@@ -161,10 +161,16 @@ def test_a_spec_cannot_leave_its_script_block():
     found = spec_from_file_location("superpos_book", ROOT / "book/_ext/superpos_book.py")
     module = module_from_spec(found)
     found.loader.exec_module(module)
-    block = module._chart_block({"description": 'a "b" <c>', "title": "</script><script>alert(1)</script>"})
-    assert block.count("</script>") == 1
-    inside = block.split('<script type="application/json">')[1].split("</script>")[0]
-    assert json.loads(inside)["title"] == "</script><script>alert(1)</script>"
+    evil = "</script><script>alert(1)</script>"
+    spec = {"description": 'a "b" <c>', "title": evil, "datasets": {"named_0": f"x\n{evil}\n"}}
+    there = set()
+    block = module._chart_block(spec, there)
+    assert block.count("</script>") == 2
+    table, inside = (part.split("</script>")[0].partition(">")[2] for part in block.split("<script ")[1:])
+    assert json.loads(table) == f"x\n{evil}\n"
+    assert json.loads(inside)["title"] == evil
+    again = module._chart_block(spec, there)
+    assert again.count("</script>") == 1, "a table stands in a page once"
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_two_processes_on_one_file_share_the_work(tmp_path):
 
 def test_a_dask_cluster_by_its_address(tmp_path):
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         table = sweep.run(square, runs(6), tmp_path / "rows.csv", cluster=cluster.scheduler_address)
     assert table.square.tolist() == [0, 1, 4, 9, 16, 25]
 
@@ -238,7 +238,7 @@ def parallel_inside(n):
 def test_what_a_run_does_in_parallel_stays_in_its_thread(tmp_path):
     """As Dask's tasks they would let the worker begin another run meanwhile."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         table = sweep.run(parallel_inside, [{"n": 1}], tmp_path / "rows.csv", cluster=cluster.scheduler_address)
     assert table.in_its_own.all()
 
@@ -248,7 +248,7 @@ def test_threads_of_a_worker_do_one_run_at_a_time(tmp_path):
     distributed = pytest.importorskip("distributed")
     seeds = sweep.expand(seed=range(12))
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=":0") as cluster,
         pytest.warns(
             UserWarning, match=f"{cluster.scheduler_address} have up to 4 threads each, and do one run at a time"
         ),
@@ -345,7 +345,7 @@ def test_a_file_without_a_later_setting_holds_it_at_its_default(tmp_path):
 def test_settings_pass_to_the_workers_of_a_cluster(tmp_path):
     distributed = pytest.importorskip("distributed")
     grid = sweep.expand(Longer, n=range(1, 4), power=2)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         table = sweep.run(powered, grid, tmp_path / "rows.csv", cluster=cluster.scheduler_address)
     assert table.value.tolist() == [2, 2, 8, 8, 18, 18]
     assert table.power.tolist() == [2] * 6

@@ -51,8 +51,8 @@ const blocks = [...document.querySelectorAll(".superpos-chart")];
 let turn = 0;
 async function drawAll() {
   const mine = ++turn;
-  for (const block of blocks) {
-    await new Promise((resume) => setTimeout(resume));
+  for (const [i, block] of blocks.entries()) {
+    if (i) await new Promise((resume) => setTimeout(resume));
     if (mine !== turn) return;
     await draw(block);
   }

@@ -114,7 +114,9 @@ def _page(app, name, template, context, doctree):
         for script in ("vega.js", "charts.js"):
             app.add_js_file(script, loading_method="defer")
     scripts = context["script_files"]  # Sphinx's own list: to be changed in place
-    scripts[:] = [s for s in scripts if "thebe" not in f"{s.filename}{s.attributes.get('body', '')}".lower()]
+    kept = [s for s in scripts if "thebe" not in f"{s.filename}{s.attributes.get('body', '')}".lower()]
+    first = [s for s in kept if Path(s.filename or "").name in ("vega.js", "charts.js")]  # before maths is typeset
+    scripts[:] = [*first, *(s for s in kept if s not in first)]
 
 
 def _finish(app, error):

@@ -289,7 +289,7 @@ def test_a_grid_on_a_cluster_that_loses_a_worker_has_every_run_once(tmp_path):
             killed.append(processes[busy[0]])
 
     killed = []
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         killer = threading.Thread(target=kill_one, args=(cluster,))
         killer.start()
         table = sweep.run(runs.attack_run, asked, path, cluster=cluster.scheduler_address)

@@ -260,14 +260,15 @@ def difference_to_jax(compiled: Compiled) -> float:
 
     Raises FloatingPointError where a stream holds NaN or infinity.
     """
+    import jax
     import jax.numpy as jnp
 
-    task, found = compiled.task, []
+    task, found, forward = compiled.task, [], jax.jit(compiled.jax.forward)
     lengths = task.real.sum(1)
     for length in lengths.unique():
         tokens = task.tokens[lengths == length, :length]
         ours, _ = compiled.model.streams(tokens)
-        theirs = compiled.jax.forward(compiled.jax.params, jnp.array(tokens.numpy())).transformer_output
+        theirs = forward(compiled.jax.params, jnp.array(tokens.numpy())).transformer_output
         for mine, its in zip(ours, [theirs.input_embeddings, *theirs.residuals[1::2]], strict=True):
             found.append((mine - torch.from_numpy(np.array(its))).abs().max())
     finite_loss(torch.stack(found), f"differences between the streams of {compiled.name!r} in torch and JAX")
