@@ -144,6 +144,16 @@ def test_the_front_page_shows_the_verdicts(browser, address):
     visit.page.close()
 
 
+@pytest.mark.parametrize("name", chapter_names())
+def test_a_page_is_light(built, name):
+    """At most 600 kB of its own; the chart library is apart, and shared by all pages. Charts come before maths and icons."""
+    text = (built / "notebooks" / f"{name}.html").read_text()
+    assert len(text.encode()) <= 600_000
+    places = [text.index(f"/{script}") for script in ("vega.js", "charts.js", "tex-chtml-full.js", "fontawesome.js?")]
+    assert "defer" in text[places[0] - 80 : places[0]]
+    assert places == sorted(places)
+
+
 def test_launch_buttons_open_the_source_notebook(built):
     page = (built / "notebooks" / "01_measure_your_own.html").read_text()
     assert "colab.research.google.com/github/superpos/superpos/blob/main/notebooks/01_measure_your_own.ipynb" in page

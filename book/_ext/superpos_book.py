@@ -11,6 +11,7 @@ import csv
 import hashlib
 import importlib.metadata
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -127,10 +128,20 @@ def _finish(app, error):
     (static / "vega.js").write_text(f"(function () {{{vl_convert.javascript_bundle()}}})();")
     for name in ("charts.js", "superpos.css"):
         copy_asset(HERE / name, static)
+    for page in Path(app.outdir).rglob("*.html"):
+        _icons_last(page)
     folder = _mathjax_folder()
     (static / "mathjax").mkdir(exist_ok=True)
     shutil.copy(folder / "tex-chtml-full.js", static / "mathjax")
     shutil.copytree(folder / "output", static / "mathjax" / "output", dirs_exist_ok=True)
+
+
+def _icons_last(page):
+    """Move the theme's script of icons, 1.5 MB, behind all others: a chart is drawn before the icons are."""
+    text = page.read_text()
+    found = re.search(r'<script defer src="[^"]*fontawesome\.js[^"]*"></script>', text)
+    if found and "</body>" in text:
+        page.write_text(text.replace(found[0], "").replace("</body>", f"{found[0]}</body>"))
 
 
 def _install_charts():
