@@ -28,9 +28,9 @@ def changed(change):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda s: s["datasets"]["named_0"][0].update(y=100.09),
-        lambda s: s["datasets"]["named_0"][1].update(y=-0.02),  # small beside the largest of its column
-        lambda s: s["layer"][0]["data"]["values"][0].update(v=2.001),
+        lambda s: s["datasets"]["named_0"][0].update(y=100.4),
+        lambda s: s["datasets"]["named_0"][1].update(y=-0.2),  # small beside the largest of its column
+        lambda s: s["layer"][0]["data"]["values"][0].update(v=2.009),
     ],
 )
 def test_a_chart_may_differ_within_the_tolerance(change):
@@ -40,13 +40,13 @@ def test_a_chart_may_differ_within_the_tolerance(change):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda s: s["datasets"]["named_0"][0].update(y=100.2),
-        lambda s: s["datasets"]["named_0"][1].update(y=0.2),
+        lambda s: s["datasets"]["named_0"][0].update(y=101.0),
+        lambda s: s["datasets"]["named_0"][1].update(y=1.0),
         lambda s: s["datasets"]["named_0"][0].update(x=2),  # a count, not a measured number
         lambda s: s["datasets"]["named_0"][0].update(who="b"),
         lambda s: s["datasets"]["named_0"][0].update(y=None),
         lambda s: s["datasets"]["named_0"].pop(),
-        lambda s: s["layer"][0]["data"]["values"][0].update(v=2.01),
+        lambda s: s["layer"][0]["data"]["values"][0].update(v=2.02),
         lambda s: s.update(mark="bar"),
         lambda s: s.update(title="new"),
         lambda s: s.update(width=401),

@@ -1,5 +1,6 @@
 """Notebook pairs in step, outputs that repeat (nbval), parameters checked, numbers in the table those of the rows."""
 
+import json
 import os
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_outputs_repeat(name):
 
 def test_another_processor_gives_other_digits():
     """So that what repeats above does not repeat because nothing was changed."""
-    code = "import torch; torch.manual_seed(0); x = torch.randn(300, 300); print(repr((x @ x).exp().sum().item()))"
+    code = "import torch; torch.manual_seed(0); x = torch.randn(300, 300); print(repr((x @ x).sum().item()))"
     here, there = (
         subprocess.run([sys.executable, "-c", code], env=one, capture_output=True, text=True, check=True).stdout
         for one in (ENVIRONMENT, ENVIRONMENT | ANOTHER_PROCESSOR)
@@ -121,6 +122,26 @@ def test_a_failed_run_leaves_the_good_copy(tmp_path, monkeypatch):
         run.execute(path)
     assert path.with_suffix(".ipynb").read_bytes() == good
     assert not run.in_step(path)
+
+
+def test_a_chapter_that_fails_stops_no_other_and_is_named(tmp_path, monkeypatch, capsys):
+    for name in ("NOTEBOOKS", "BUILD"):
+        monkeypatch.setattr(run, name, tmp_path)
+    monkeypatch.setattr(run, "SECONDS", tmp_path / "seconds.json")
+    for name, code in (("01_a", "1 / 0"), ("02_b", "1 + 1")):
+        (tmp_path / f"{name}.py").write_text(f"{HEADER}{code}\n")
+    built = []
+    monkeypatch.setattr(site, "build", lambda partial: built.append(partial) or ["01_a"])
+    with pytest.raises(SystemExit) as stopped:
+        run.run_book(None)
+    assert str(stopped.value) == "failed: 01_a; not in the site: 01_a"
+    assert built == [True]
+    printed = capsys.readouterr().out
+    assert "[2/2]" in printed
+    assert "ZeroDivisionError" in printed
+    assert "1 of 2 chapters executed" in printed
+    assert (tmp_path / "02_b.ipynb").exists()
+    assert list(json.loads(run.SECONDS.read_text())) == ["02_b"]
 
 
 def test_some_verdicts_recomputed_with_numpy_alone():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from book import site
 from book.run import BUILD, NOTEBOOKS, ROOT, chapter_names
@@ -152,6 +153,14 @@ def test_a_page_is_light(built, name):
     places = [text.index(f"/{script}") for script in ("vega.js", "charts.js", "tex-chtml-full.js", "fontawesome.js?")]
     assert "defer" in text[places[0] - 80 : places[0]]
     assert places == sorted(places)
+
+
+def test_contents_without_a_chapter_that_cannot_be_published():
+    whole, some = (yaml.safe_load(site._contents_without(out)) for out in ([], ["20_what_it_costs", "04_dropout"]))
+    names = [[Path(one["file"]).name for one in part["chapters"]] for part in whole["parts"]]
+    assert whole == yaml.safe_load((ROOT / "_toc.yml").read_text())
+    left = [[Path(one["file"]).name for one in part["chapters"]] for part in some["parts"]]
+    assert left == [names[0], [name for name in names[1] if name != "04_dropout"]]
 
 
 def test_launch_buttons_open_the_source_notebook(built):
