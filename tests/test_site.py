@@ -35,7 +35,7 @@ FLAGS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def built():
     """The site, built once for the session with warnings as errors."""
     result = subprocess.run([os.sys.executable, "-m", "book.site"], cwd=ROOT, capture_output=True, text=True)
@@ -43,7 +43,7 @@ def built():
     return BUILD / "html"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(built):
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(built))
     handler.log_message = lambda *_: None
@@ -54,7 +54,7 @@ def address(built):
     server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     from playwright.sync_api import sync_playwright
 
