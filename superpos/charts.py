@@ -85,11 +85,12 @@ def compact(spec: dict[str, Any]) -> dict[str, Any]:
     """
     spec = json.loads(json.dumps(_rounded(spec), sort_keys=True))
     tables = spec.pop("datasets", {})
-    words = {word.replace("\\", "") for word in _words(spec)}
+    strings = re.findall(r'"((?:[^"\\]|\\.)*)"(:?)', json.dumps(spec, ensure_ascii=False))
+    words = {string.replace("\\", "") for string, is_key in strings if not is_key}
     expressions = " ".join(word for word in words if "datum" in word)
     for name, rows in tables.items():
         drawn = [column for column in (rows[0] if rows else ()) if column in words or column in expressions]
-        tables[name], kinds = _csv([{column: row[column] for column in drawn} for row in rows])
+        tables[name], kinds = _csv([{c: row[c] for c in drawn} for row in rows]) if drawn else (rows, {})
         for place in _places(spec, name) if kinds else ():
             place["format"] = {"type": "csv", "parse": kinds}
     text = json.dumps(spec | ({"datasets": tables} if tables else {}), sort_keys=True)
@@ -101,15 +102,12 @@ def compact(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _csv(rows: list[dict[str, Any]]) -> tuple[str | list[dict[str, Any]], dict[str, str]]:
     """A table as CSV and the kind of each column; as it is, without kinds, where CSV could not hold it."""
-    kinds = {}
-    for column in rows[0] if rows else ():
+    kinds: dict[str, str] = {}
+    for column in rows[0]:
         types = {type(row[column]) for row in rows} - {type(None)}
-        kind = "string" if types == {str} else "boolean" if types == {bool} else "number"
-        if (kind == "number" and not types <= {int, float}) or any(row[column] == "" for row in rows):
+        kinds[column] = "string" if types == {str} else "boolean" if types == {bool} else "number"
+        if (kinds[column] == "number" and not types <= {int, float}) or any(row[column] == "" for row in rows):
             return rows, {}
-        kinds[column] = kind
-    if not kinds:
-        return rows, {}
     return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n"), kinds
 
 
@@ -121,22 +119,13 @@ def _places(part: Any, name: str) -> Iterator[dict[str, Any]]:
         yield from _places(inner, name)
 
 
-def _words(part: Any) -> Iterator[str]:
-    """Every string of a spec."""
-    if isinstance(part, str):
-        yield part
-    elif isinstance(part, dict | list):
-        for inner in part.values() if isinstance(part, dict) else part:
-            yield from _words(inner)
-
-
 def _rounded(part: Any) -> Any:
     """A spec with its floats to six significant digits."""
     if isinstance(part, float):
         return float(f"{part:.6g}")
-    if isinstance(part, dict):
-        return {name: _rounded(inner) for name, inner in part.items()}
-    return [_rounded(inner) for inner in part] if isinstance(part, list) else part
+    if isinstance(part, list):
+        return [_rounded(inner) for inner in part]
+    return {name: _rounded(inner) for name, inner in part.items()} if isinstance(part, dict) else part
 
 
 @dataclass(frozen=True)

@@ -181,3 +181,38 @@ def test_a_training_shows_the_moment_of_its_slider(theme):
     svg = vl_convert.vegalite_to_svg(spec)
     assert "on the way" in svg
     assert "at the end" not in svg
+
+
+def stored(**changes):
+    table = TABLE.assign(y=1.23456789, unused=5, width=1.0, kept=1).assign(**changes)
+    chart = alt.Chart(table).mark_point().encode(x="x:Q", y="y:Q", color="who:N").transform_filter("datum['kept'] > 0")
+    return charts.compact(chart.properties(width=300).interactive().to_dict())
+
+
+def test_a_stored_table_is_csv_of_what_is_drawn_to_six_digits():
+    spec = stored()
+    assert list(spec["datasets"]) == ["named_0"]
+    header, first, *_ = spec["datasets"]["named_0"].splitlines()
+    assert header.split(",") == ["kept", "who", "x", "y"]  # a key of the spec, as width, draws no column
+    assert first == "1,a,1.0,1.23457"
+    assert spec["data"]["format"] == {
+        "type": "csv",
+        "parse": {"kept": "number", "who": "string", "x": "number", "y": "number"},
+    }
+
+
+def test_digits_that_nobody_sees_change_nothing():
+    assert stored(y=1.234568) == stored()
+    assert stored(y=1.2346) != stored()
+
+
+@pytest.mark.parametrize("who", ["", [1]], ids=["an empty word", "a list"])
+def test_a_table_that_csv_cannot_hold_stays_as_it_is(who):
+    (rows,) = stored(who=[who] * 6)["datasets"].values()
+    assert rows[0] == {"kept": 1, "who": who, "x": 1.0, "y": 1.23457}
+
+
+def test_names_that_altair_escapes_and_empty_cells_are_kept():
+    table = pd.DataFrame({"a.b": [1.0, None], "c": [True, False]})
+    spec = charts.compact(alt.Chart(table).mark_point().encode(x=r"a\.b:Q", color="c:N").to_dict())
+    assert spec["datasets"]["named_0"] == "a.b,c\n1.0,True\n,False\n"
