@@ -83,7 +83,7 @@ def compact(spec: dict[str, Any]) -> dict[str, Any]:
     Altair calls tables, views and parameters by a hash of what they hold, all digits of it; here they are numbered in the
     order in which they come, so that another processor, whose last digits differ, gives the same spec.
     """
-    spec = json.loads(json.dumps(_rounded(spec), sort_keys=True))
+    spec = json.loads(json.dumps(spec, sort_keys=True), parse_float=lambda digits: float(f"{float(digits):.6g}"))
     tables = spec.pop("datasets", {})
     strings = re.findall(r'"((?:[^"\\]|\\.)*)"(:?)', json.dumps(spec, ensure_ascii=False))
     words = {string.replace("\\", "") for string, is_key in strings if not is_key}
@@ -106,9 +106,13 @@ def _csv(rows: list[dict[str, Any]]) -> tuple[str | list[dict[str, Any]], dict[s
     for column in rows[0]:
         types = {type(row[column]) for row in rows} - {type(None)}
         kinds[column] = "string" if types == {str} else "boolean" if types == {bool} else "number"
-        if (kinds[column] == "number" and not types <= {int, float}) or any(row[column] == "" for row in rows):
+        mixed, a_path = kinds[column] == "number" and not types <= {int, float}, set(column) & set(".[]'\"\\")
+        if mixed or a_path or any(row[column] == "" for row in rows):
             return rows, {}
-    return pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n"), kinds
+    table = pd.DataFrame(rows, dtype=object)
+    for column in (column for column, kind in kinds.items() if kind == "boolean"):
+        table[column] = table[column].map({True: "true", False: "false"})  # to Vega the word False is true
+    return table.to_csv(index=False, lineterminator="\n"), kinds
 
 
 def _places(part: Any, name: str) -> Iterator[dict[str, Any]]:
@@ -117,15 +121,6 @@ def _places(part: Any, name: str) -> Iterator[dict[str, Any]]:
         yield part
     for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
         yield from _places(inner, name)
-
-
-def _rounded(part: Any) -> Any:
-    """A spec with its floats to six significant digits."""
-    if isinstance(part, float):
-        return float(f"{part:.6g}")
-    if isinstance(part, list):
-        return [_rounded(inner) for inner in part]
-    return {name: _rounded(inner) for name, inner in part.items()} if isinstance(part, dict) else part
 
 
 @dataclass(frozen=True)
