@@ -1,11 +1,12 @@
 # make help lists the commands. Everything is done in .venv, which make sets up by itself.
-# TORCH=cpu takes torch without CUDA from PyTorch's own index: 4 GB less on Linux.
+# TORCH=cpu takes torch without CUDA from PyTorch's own index: 4 GB less on Linux. .venv remembers it.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
 READER := .venv/.reader
+TORCH ?= $(shell cat $(READER) 2>/dev/null)
 DEVELOPER := .venv/.developer
 CUDA := ^(nvidia-|cuda-|triton==)
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python $(if $(filter cpu,$(TORCH)),--torch-backend cpu)
@@ -25,12 +26,12 @@ $(READER): requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "superpos needs Python 3.11 or newer; no $(PYTHON) was found. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else f"superpos needs Python 3.11 or newer; $(PYTHON) is {v}. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv; on Debian: apt-get install python3-venv"; exit 1; }
-	@echo "Setting up .venv (once; about a minute)"
+	@echo "Setting up .venv (once; about a minute and $(if $(filter cpu,$(TORCH)),2,6) GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep -E '^uv==' requirements.txt)" 2>&1 | { grep -v '^WARNING: Location' || true; }
 	@$(INSTALL) -r $(call PINNED,requirements.txt)
 	@$(INSTALL) --no-deps -e .
-	@touch $@
+	@echo "$(TORCH)" > $@
 
 $(DEVELOPER): $(READER) requirements-dev.txt
 	@echo "Adding to .venv what the tests need (once)"

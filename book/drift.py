@@ -4,7 +4,8 @@ and for the tests, which then pass.
 Another processor, or another number of threads, adds numbers in another order, so the last digits of whatever was trained
 differ. Two outputs are the same if their words are, and
 
-- numbers in a chart differ by at most `TOLERANCE`, relative to the largest of their column;
+- numbers in a chart differ by at most `TOLERANCE`, relative to the largest of their column or, where the chart has a
+  logarithmic axis, on which small numbers are seen as well as large ones, relative to themselves;
 - printed numbers with a decimal point differ by at most one unit of the last digit that is printed, whole numbers not at all;
 - pictures are not compared: they are drawn from the charts.
 
@@ -74,7 +75,15 @@ def same_chart(fresh, committed):
     tables, others = fresh.get("datasets", {}), committed.get("datasets", {})
     if tables.keys() != others.keys() or not _same_part({**fresh, "datasets": 0}, {**committed, "datasets": 0}, 0):
         return False
-    return all(_same_table(_rows(tables[name]), _rows(others[name])) for name in tables)
+    linear = not _has_log(committed)
+    return all(_same_table(_rows(tables[name]), _rows(others[name]), linear) for name in tables)
+
+
+def _has_log(part):
+    """True if a spec has a logarithmic scale."""
+    if isinstance(part, dict):
+        return part.get("type") == "log" or any(map(_has_log, part.values()))
+    return isinstance(part, list) and any(map(_has_log, part))
 
 
 def _rows(table):
@@ -91,9 +100,9 @@ def _number(cell):
     return cell
 
 
-def _same_table(fresh, committed):
+def _same_table(fresh, committed, linear):
     largest = defaultdict(float)
-    for row in committed:
+    for row in committed if linear else ():
         for name, value in row.items():
             if isinstance(value, float):
                 largest[name] = max(largest[name], abs(value))
@@ -104,14 +113,14 @@ def _same_table(fresh, committed):
 
 
 def _same_part(one, other, largest):
-    """Two parts of a spec; `largest` is the largest number of the column that they stand in, 0 where there is no column."""
+    """Two parts of a spec; `largest` is the number beside which a difference is small, 0 for the numbers themselves."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same_part(one[name], other[name], largest) for name in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(_same_part(a, b, largest) for a, b in zip(one, other, strict=True))
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) <= TOLERANCE * max(largest, abs(other))
-    return one == other if isinstance(one, str) or isinstance(other, str) else type(one) is type(other) and one == other
+    return type(one) is type(other) and one == other
 
 
 def pytest_collection_modifyitems(items):

@@ -13,6 +13,7 @@ are as many at a time as there are cores, each on one.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ import jupytext
 import nbformat
 import papermill
 import yaml
+from joblib import cpu_count
 from jupytext.compare import compare_notebooks
 from nbclient import NotebookClient
 from papermill.inspection import inspect_notebook
@@ -97,7 +99,8 @@ def execute(path, **environment):
         resources={"metadata": {"path": NOTEBOOKS}},
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors; sockets on this machine need no warning
     )
-    client.execute(env={**os.environ, **environment})
+    # in an event loop of its own, closed at the end: execute() would leave one open in each thread
+    asyncio.run(client.async_execute(env={**os.environ, **environment}))
     notebook = _clean(notebook)
     if target.exists():
         drift.merge(notebook, nbformat.read(target, 4))
@@ -117,14 +120,18 @@ def execute_all(names, at_a_time):
     names, start, took, failed = sorted(names, key=lambda name: -known.get(name, 0)), time.perf_counter(), {}, {}
     with ThreadPoolExecutor(at_a_time) as pool:
         under_way = {pool.submit(_timed, name, **(ONE_CORE if at_a_time > 1 else {})): name for name in names}
-        for done in as_completed(under_way):
-            name, error = under_way[done], done.exception()
-            if error:
-                failed[name] = error
-            else:
-                took[name] = done.result()
-            words = f"failed\n{error}" if error else f"executed in {took[name]:.0f} s"
-            print(f"[{len(took) + len(failed)}/{len(names)}] {name}: {words}", flush=True)
+        try:
+            for done in as_completed(under_way):
+                name, error = under_way[done], done.exception()
+                if error:
+                    failed[name] = error
+                else:
+                    took[name] = done.result()
+                words = f"failed\n{error}" if error else f"executed in {took[name]:.0f} s"
+                print(f"[{len(took) + len(failed)}/{len(names)}] {name}: {words}", flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)  # those that have not begun do not begin
+            raise
     BUILD.mkdir(exist_ok=True)
     SECONDS.write_text(json.dumps({**known, **took}, indent=1))
     print(f"{len(took)} of {len(names)} chapters executed in {time.perf_counter() - start:.0f} s", flush=True)
@@ -139,7 +146,7 @@ def _timed(name, **environment):
 
 def run_all(_):
     """Every chapter at quick scale, in place."""
-    if failed := execute_all(chapter_names(), os.cpu_count()):
+    if failed := execute_all(chapter_names(), cpu_count()):
         sys.exit(f"failed: {', '.join(sorted(failed))}")
 
 
@@ -147,7 +154,7 @@ def run_book(_):
     """Every chapter at quick scale, then the site of all that can be published, whichever failed."""
     from book import site
 
-    failed = execute_all(chapter_names(), os.cpu_count())
+    failed = execute_all(chapter_names(), cpu_count())
     left_out = site.build(partial=bool(failed))
     if failed or left_out:
         words = f"; not in the site: {', '.join(left_out)}" if left_out else ""

@@ -28,8 +28,8 @@ class Chapter:
         """Do the runs that the results file `name` does not hold yet. → their rows (`superpos.sweep.run`)"""
         path = f"{self.results}/{name}.csv" if self.results else None
         with warnings.catch_warnings():
-            # what a run warns of, such as dead codes, stands in its rows; in other processes its warnings are not seen
-            warnings.simplefilter("ignore", UserWarning)
+            # that codes are dead stands in the rows; in the processes of other workers the warning is not seen either
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"superpos\.measurement")
             return sweep.run(function, runs, path, cluster=self.cluster)
 
     def rows(self, *names: str) -> list[pd.DataFrame]:

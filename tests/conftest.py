@@ -9,10 +9,8 @@ from collections import defaultdict
 import pytest
 from jaxtyping import install_import_hook
 
-os.environ |= {
-    "OMP_NUM_THREADS": "1",
-    "LOKY_MAX_CPU_COUNT": "1",
-}  # workers of pytest-xdist share the cores; before torch
+# Workers of pytest-xdist share the cores. To be said before torch is imported.
+os.environ |= {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
 
 install_import_hook("superpos", "typecheck.checked").__enter__()
 
@@ -24,8 +22,6 @@ PARTS = {  # what a part is called in the table: how its files begin
     "findings": "tests/findings",
     "core": "tests/",
 }
-
-
 LONGEST = ("site", "adversarial", "algorithms", "sweep", "llc", "contributing", "benchmarks", "survey", "pretraining")
 
 

@@ -57,6 +57,14 @@ def test_a_chart_that_says_something_else(change):
     assert not drift.same_chart(SPEC, changed(change))
 
 
+@pytest.mark.parametrize(("small", "same"), [(0.0010049, True), (0.0011, False)])
+def test_on_a_logarithmic_axis_small_numbers_count_as_large_ones(small, same):
+    logarithmic = changed(lambda s: s.update(encoding={"y": {"field": "y", "scale": {"type": "log"}}}))
+    fresh = copy.deepcopy(logarithmic)
+    fresh["datasets"]["named_0"][1]["y"] = small
+    assert drift.same_chart(fresh, logarithmic) is same
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

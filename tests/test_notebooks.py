@@ -1,5 +1,6 @@
 """Notebook pairs in step, outputs that repeat (nbval), parameters checked, numbers in the table those of the rows."""
 
+import gc
 import json
 import os
 import subprocess
@@ -142,6 +143,7 @@ def test_a_chapter_that_fails_stops_no_other_and_is_named(tmp_path, monkeypatch,
     assert "1 of 2 chapters executed" in printed
     assert (tmp_path / "02_b.ipynb").exists()
     assert list(json.loads(run.SECONDS.read_text())) == ["02_b"]
+    gc.collect()  # an event loop or socket that is left open is an error here, and not in some later test
 
 
 def test_some_verdicts_recomputed_with_numpy_alone():

@@ -37,7 +37,7 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def built():
-    """The site, built once for the session with warnings as errors."""
+    """The site, built once with warnings as errors."""
     result = subprocess.run([os.sys.executable, "-m", "book.site"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     return BUILD / "html"

@@ -71,6 +71,7 @@ def test_bad_tasks_are_named():
         ("attack_steps", 0, "attack_steps must be greater than or equal to 1, got 0"),
         ("batch_size", 0, "batch_size must be"),
         ("n_sae", 0, "n_sae must be"),
+        ("sae_share", 0.0, "sae_share must be greater than 0, got 0.0"),
         ("n_rows", 0.5, "n_rows must be a valid integer, got 0.5"),
         ("width", 1.5, "width must be a whole number, got 1.5"),
         ("width", 0, "width must be greater than 0, got 0"),

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from torch import nn
 
 from superpos import activations, sae, sweep
@@ -51,7 +52,7 @@ class AttackRun:
     readings: str = "published"
     n_sae: Count = 1
     n_test: Count = 1000
-    sae_share: Share = 1.0
+    sae_share: Annotated[Share, Field(gt=0)] = 1.0
 
     def __post_init__(self) -> None:
         for name in self.names():

@@ -10,6 +10,7 @@ with a network this is what the paper did with Pythia-70M, a run a draw of texts
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -127,16 +128,16 @@ def language_run(run: LanguageRun, *, folder: str | Path | None = None) -> list[
 
 def _tokens(model: str, tokenizer: Any, draw: Draw, stream: str) -> Tokens:
     """`tokenize`; of a small model on Python's own texts, neither of which changes, only once in a process."""
-    if not (model.startswith("small:") and draw.texts.startswith("python:")):
-        return tokenize(draw, tokenizer, stream)
-    if len(_KEPT) >= 8:
-        _KEPT.clear()
-    if (model, draw, stream) not in _KEPT:
-        _KEPT[model, draw, stream] = tokenize(draw, tokenizer, stream)
-    return _KEPT[model, draw, stream]
+    if model.startswith("small:") and draw.texts.startswith("python:"):
+        return _tokens_of_python(tokenizer.name_or_path, draw, stream)
+    return tokenize(draw, tokenizer, stream)
 
 
-_KEPT: dict[tuple[str, Draw, str], Tokens] = {}
+@functools.lru_cache(maxsize=8)
+def _tokens_of_python(folder: str, draw: Draw, stream: str) -> Tokens:
+    from transformers import AutoTokenizer
+
+    return tokenize(draw, AutoTokenizer.from_pretrained(folder), stream)
 
 
 def _digest(*what: Any) -> str:
