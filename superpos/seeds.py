@@ -10,6 +10,15 @@ import torch
 __all__ = ["MEETING", "STREAMS", "generator", "seed"]
 
 STREAMS: dict[str, tuple[int, int]] = {  # name: (start, length)
+    "trust.worlds": (13 * 10**8, 10**6),
+    "trust.rows": (14 * 10**8, 10**6),
+    "trust.networks": (15 * 10**8, 10**6),
+    "worlds.scales": (10**9, 10**6),
+    "worlds.directions": (11 * 10**8, 10**6),
+    "worlds.basis": (16 * 10**8, 10**6),
+    "worlds.offset": (12 * 10**8, 10**6),
+    "worlds.rows": (2 * 10**9, 10**8),
+    "worlds.noise": (3 * 10**9, 10**8),
     "planted.sae": (0, 10**6),
     "planted.rows": (10**9, 10**6),
     "toy.models": (0, 10**6),
