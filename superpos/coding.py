@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
 __all__ = ["Code", "codes_of", "gaussian_bits", "join", "merge", "price", "refine"]
@@ -19,6 +21,7 @@ __all__ = ["Code", "codes_of", "gaussian_bits", "join", "merge", "price", "refin
 DISTORTION = 0.01  # mean squared error a dimension down to which rows are priced; the largest variance is 1
 ALIKE = 0.9  # cosine from which two directions are one
 NEIGHBOURS, OPPOSITES = 0.3, -0.7  # cosines from which it is tried to make two codes one
+SUM, SUM_PENALTY = 0.95, 0.05  # cosine of a code with a sum of others from which it is tried to do without it
 MOST_USED, TRIES, ROUNDS = 12, 4, 8  # codes among which that is tried, trials a round, rounds
 RARELY = 5  # rows on which a code must be active to be kept
 RIDGE = 0.01  # pull of a dictionary towards the one before, in units of the codes' mean energy
@@ -143,10 +146,10 @@ def price(
 ) -> Code:
     """What it costs to write rows with a dictionary, and how much each code writes.
 
-    The codes found with the penalty are solved for once more without it, on the same places. A row's bits are, summed
-    over codes, the entropy of being active and the rate of a Gaussian of the active values' variance; summed over
-    dimensions, the rate of what is left; both down to DISTORTION; and (log2 n) / 2 for each number of the dictionary,
-    shared by the n rows (the minimum description length of Rissanen 1978). `weights` undo the shortening of each row and
+    The codes found with the penalty are solved for once more without it, on the same places. A row's bits are those of
+    which codes are active (`_places`); summed over codes, the rate of a Gaussian of the active values' variance; summed
+    over dimensions, the rate of what is left; both down to DISTORTION; and (log2 n) / 2 for each number of the
+    dictionary, shared by the n rows (the minimum description length of Rissanen 1978). `weights` undo the shortening of each row and
     `lengths` carries directions back to the neurons, so that `totals` is in the length of activations. A dictionary
     that is `known` beforehand costs nothing.
     """
@@ -157,7 +160,6 @@ def price(
     left = left - left.mean(0)
     n, count = len(x), where.sum(0)
     q = (count / n).clamp(1e-6, 1 - 1e-6)
-    entropy = -(q * q.log2() + (1 - q) * (1 - q).log2())
     mean, square = z.sum(0) / count.clamp_min(1), z.square().sum(0) / count.clamp_min(1)
     rates = q * _rate((square - mean.square()).clamp_min(0))
     dictionary = 0.0 if known else A.numel() * math.log2(n) / 2 / n
@@ -166,10 +168,33 @@ def price(
         b,
         penalty,
         (z * weights[:, None]).double().sum(0) * (A @ lengths).norm(dim=1),
-        float(entropy.sum() + rates.sum() + _rate(left.square().mean(0)).sum()) + dictionary,
+        _places(where) + float(rates.sum() + _rate(left.square().mean(0)).sum()) + dictionary,
         float(left.square().sum() / (x - x.mean(0)).square().sum()),
         float(where.sum() / n),
     )
+
+
+def _places(where: Bool[Tensor, "n D"]) -> float:
+    """The bits that a row's active codes take, each told with the help of one other: the tree of Chow and Liu (1968).
+
+    Without it two features that fire together would be cheaper to write with a third code for both at once.
+    """
+    n, on = len(where), where.float()
+    q = on.mean(0).double().clamp(1e-9, 1 - 1e-9)
+    both = (on.T @ on).double() / n
+    information = torch.zeros_like(both)
+    for p, of_one, of_other in (
+        (both, q, q),
+        (q[:, None] - both, q, 1 - q),
+        (q[None] - both, 1 - q, q),
+        (1 - q[:, None] - q[None] + both, 1 - q, 1 - q),
+    ):
+        p = p.clamp_min(1e-12)
+        information += p * (p / (of_one[:, None] * of_other[None])).log2()
+    information.fill_diagonal_(0)
+    saved = (information - math.log2(n) / 2 / n).clamp_min(0).cpu().numpy()  # an edge must be written down too
+    tree = minimum_spanning_tree(csr_matrix(-saved))
+    return float(-(q * q.log2() + (1 - q) * (1 - q).log2()).sum()) + float(tree.sum())
 
 
 def _rate(variance: Tensor) -> Tensor:
@@ -189,13 +214,14 @@ def join(
     weights: Float[Tensor, " n"],
     lengths: Float[Tensor, "N N"],
 ) -> Code:
-    """Make one of two codes among the most used, as long as that saves bits.
+    """Do without codes that are sums of others, and make one of two codes among the most used, as long as that saves bits.
 
-    An SAE writes a frequent feature by several codes, each with a part of what it often fires with, or by two opposite
-    ones about a constant that lies in the middle of it. What is tried is refined on the rows `learned`, and priced on x.
+    An SAE has codes for features that often fire together beside those of each. It writes a frequent feature
+    by several codes, each with a part of what it often fires with, or by two opposite ones about a constant that lies in
+    the middle of it. What is tried is refined on the rows `learned`, and priced on x.
     """
     for _ in range(ROUNDS):
-        for A, b in _joined(code, learned):
+        for A, b in (*_without_sums(code), *_joined(code, learned)):
             A, b = refine(learned, A, b, code.penalty)
             shorter = price(x, A, b, code.penalty, weights, lengths) if len(A) > 1 else code
             if shorter.bits < code.bits:
@@ -204,6 +230,18 @@ def join(
         else:
             break
     return code
+
+
+def _without_sums(code):
+    """The dictionary without the codes that are sums of two or three others, if there are any."""
+    if len(code.A) > 4096:
+        return
+    apart = ~torch.eye(len(code.A), dtype=torch.bool, device=code.A.device)
+    z = codes_of(code.A, code.A, SUM_PENALTY, 4 * STEPS, where=apart)
+    near = torch.nn.functional.cosine_similarity(z @ code.A, code.A) > SUM
+    sums = near & ((z > 0.2).sum(1) <= 3) & ((z > 0.2).sum(1) >= 2)
+    if bool(sums.any()) and int((~sums).sum()) > 1:
+        yield code.A[~sums], code.b
 
 
 def _joined(code, x):
