@@ -15,7 +15,7 @@ TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
 .NOTPARALLEL:
-.PHONY: help env book site chapters chapter full verdicts serve test benchmark format lock clean
+.PHONY: help env book site chapters chapter full verdicts intervals counting serve test benchmark format lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -56,6 +56,12 @@ full: $(READER)  ## one chapter at full scale: make full NAME=02_toy_models (row
 
 verdicts: $(READER)  ## compute every claim from the committed rows, and write book/results/verdicts.csv
 	@$(BIN)/python -m book.run verdicts
+
+intervals: $(READER)  ## compute the calibration errors of the count from the committed rows, and write superpos/intervals.csv
+	@$(BIN)/python -m book.run intervals
+
+counting: $(DEVELOPER)  ## score a reader of F on the frozen worlds: make counting ARGS="--reader module:function"
+	@$(BIN)/python -m benchmarks counting $(ARGS)
 
 benchmark: $(DEVELOPER)  ## speed beside the peers: make benchmark ARGS="--peer CHECKOUT --out FOLDER"; ARGS="--size small" for seconds
 	@$(BIN)/python -m benchmarks compare $(ARGS)

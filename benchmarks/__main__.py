@@ -3,6 +3,7 @@
 python -m benchmarks compare --peer CHECKOUT            # prints ratios; --out FILE keeps the rows, and resumes
 python -m benchmarks compare --size small               # seconds, no checkout needed: what CI runs
 python -m benchmarks costs --out book/results/costs.csv
+python -m benchmarks counting --reader module:function  # a reader of F on worlds with a known answer
 python -m benchmarks language                           # encoders of 32,768 codes, and the path for Pythia-70M, offline
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import costs, language, peers, tasks
+from benchmarks import costs, counting, language, peers, tasks
 from superpos import sweep
 from superpos.provenance import PROVENANCE
 
@@ -133,6 +134,9 @@ def main(arguments=None):
         if name == "compare":
             sub.add_argument("--peer", help="a checkout of the paper's public code")
             sub.add_argument("--only", nargs="+", choices=list(full_grid()), help="some tasks only")
+    entrants = commands.add_parser("counting", help=counting.compete.__doc__)
+    entrants.set_defaults(function=counting.compete)
+    counting.add_arguments(entrants)
     options = parser.parse_args(arguments)
     if getattr(options, "peer", None):
         os.environ["SUPERPOS_PEER"] = str(Path(options.peer).resolve())

@@ -6,6 +6,7 @@
     python -m book.run full 02_toy_models
     python -m book.run pair
     python -m book.run verdicts
+    python -m book.run intervals
 
 A chapter is executed in a scratch copy and moved into place only when it succeeded, so that a failed run never
 spoils a good one. What says the same as before is left as it was (`book.drift`). Chapters do not need each other, so there
@@ -32,7 +33,8 @@ from nbclient import NotebookClient
 from papermill.inspection import inspect_notebook
 
 from book import drift
-from superpos import claims, findings
+from superpos import claims, findings, intervals
+from superpos.findings.trust import analysis
 from superpos.sweep import Rows
 
 ROOT = Path(__file__).parent.parent
@@ -206,6 +208,12 @@ def run_verdicts(_):
     print(f"written: {len(found)} claims to {os.path.relpath(RESULTS / 'verdicts.csv')}")
 
 
+def run_intervals(_):
+    """Compute the calibration errors of the count from the committed rows, and write superpos/intervals.csv."""
+    n = analysis.write_intervals(Rows(RESULTS))
+    print(f"written: {n} calibration errors to {os.path.relpath(intervals.ERRORS)}")
+
+
 def _parsed(pairs):
     """{"n": "3"} → {"n": 3}: values are YAML."""
     return {name: yaml.safe_load(value) for name, value in pairs}
@@ -230,6 +238,7 @@ def main(arguments=None):
         "chapter": run_chapter,
         "full": run_full,
         "verdicts": run_verdicts,
+        "intervals": run_intervals,
     }
     for command, function in named.items():
         sub = commands.add_parser(command, help=function.__doc__)

@@ -2,10 +2,12 @@
 
 import superpos
 table = superpos.measure(model, data, ["layer1", "layer2"])
+table = superpos.measure_rows(x)  # activations (rows, neurons) at hand
 """
 
-from superpos.measurement import measure
+from superpos.counting import COUNTING
+from superpos.measurement import measure, measure_rows
 from superpos.sae import PROTOCOL, PUBLISHED, PUBLISHED_FAST
 
-__all__ = ["PROTOCOL", "PUBLISHED", "PUBLISHED_FAST", "__version__", "measure"]
+__all__ = ["COUNTING", "PROTOCOL", "PUBLISHED", "PUBLISHED_FAST", "__version__", "measure", "measure_rows"]
 __version__ = "0.1.0"

@@ -83,12 +83,10 @@ def _largest_eigenvalue(gram: Float[Tensor, "D D"]) -> float:
     return 1.05 * float(length) + 1e-12
 
 
-def merge(
-    A: Float[Tensor, "D N"], use: Float[Tensor, " D"], alike: float = ALIKE
-) -> Float[Tensor, "E N"]:
+def merge(A: Float[Tensor, "D N"], use: Float[Tensor, " D"], alike: float = ALIKE) -> Float[Tensor, "E N"]:
     """The directions, most used first, without those whose cosine with one before them is above `alike`."""
     A = A[use.argsort(descending=True)]
-    near = (A @ A.T > alike).cpu()
+    near = (alike < A @ A.T).cpu()
     left, kept = torch.ones(len(A), dtype=torch.bool), []
     for i in range(len(A)):
         if left[i]:
@@ -141,7 +139,7 @@ def price(
     b: Float[Tensor, " N"],
     penalty: float,
     weights: Float[Tensor, " n"],
-    lengths: Float[Tensor, "N N"],
+    lengths: Float[Tensor, "N M"],
     known: bool = False,
 ) -> Code:
     """What it costs to write rows with a dictionary, and how much each code writes.
@@ -149,8 +147,8 @@ def price(
     The codes found with the penalty are solved for once more without it, on the same places. A row's bits are those of
     which codes are active (`_places`); summed over codes, the rate of a Gaussian of the active values' variance; summed
     over dimensions, the rate of what is left; both down to DISTORTION; and (log2 n) / 2 for each number of the
-    dictionary, shared by the n rows (the minimum description length of Rissanen 1978). `weights` undo the shortening of each row and
-    `lengths` carries directions back to the neurons, so that `totals` is in the length of activations. A dictionary
+    dictionary, shared by the n rows (the minimum description length of Rissanen 1978). `weights` undo the shortening of each
+    row and `lengths` carries directions back to the neurons, so that `totals` is in the length of activations. A dictionary
     that is `known` beforehand costs nothing.
     """
     z = codes_of(x - b, A, penalty, steps=STEPS + POLISH)
@@ -212,7 +210,7 @@ def join(
     learned: Float[Tensor, "m N"],
     x: Float[Tensor, "n N"],
     weights: Float[Tensor, " n"],
-    lengths: Float[Tensor, "N N"],
+    lengths: Float[Tensor, "N M"],
 ) -> Code:
     """Do without codes that are sums of others, and make one of two codes among the most used, as long as that saves bits.
 

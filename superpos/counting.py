@@ -9,19 +9,17 @@
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from superpos import coding, metrics, sae
 from superpos.coding import Code
 from superpos.settings import Count, Positive, settings
 
-__all__ = ["COUNTING", "Found", "Prepared", "Settings", "find"]
+__all__ = ["COUNTING", "Found", "Prepared", "Settings", "evidence", "excess_error", "find"]
 
 LONG = 3.0  # times the median length, beyond which rows are shortened
 FLOOR, QUANTILE, LEAST = 3.0, 0.1, 0.01  # of the regularised whitening: see Prepared
@@ -116,14 +114,17 @@ def _busy(y):
 
 
 def _rank(values: Float[Tensor, " N"]) -> int:
-    """The number of dimensions above flat noise, from eigenvalues in falling order; all where no flat end is seen."""
+    """The number of dimensions above flat noise, from eigenvalues in falling order; all where no flat end is seen.
+
+    One small eigenvalue is no flat end: the least of a random square matrix is several times smaller than the next.
+    """
     N = len(values)
     values = values.clamp_min(1e-5 * values[0])
     steps = values[:-1] / values[1:]
     for rank in steps.argsort(descending=True).tolist():
         if steps[rank] < GAP:
             break
-        if rank + 1 >= 2 and values[rank + 1] / values[-1] < FLAT:
+        if 1 <= rank < N - 2 and values[rank + 1] / values[-1] < FLAT:
             return rank + 1
     return N
 
@@ -152,7 +153,8 @@ class Found:
     too. `gaussian` is the bits that a row takes as a Gaussian vector, `neurons` those that it takes with the neurons
     themselves for a dictionary. `halfway` is F from the same proposal halfway through its training (independent
     components: from the other half of the rows). `readings` are F and bits of all codes that were priced; `limit` is
-    the number of codes that the SAEs had.
+    the number of codes that the SAEs had. `dictionary` holds what each code writes to each neuron, and `written` how long
+    a vector it writes for each row.
     """
 
     code: Code | None
@@ -163,6 +165,8 @@ class Found:
     halfway: float
     readings: list[tuple[float, float]]
     limit: int
+    dictionary: Float[Tensor, "D N"] | None = None
+    written: Float[Tensor, "n D"] | None = None
 
     @property
     def effective_features(self) -> float:
@@ -207,7 +211,33 @@ def find(x: Float[Tensor, "n N"], settings: Settings = COUNTING, *, seed: int = 
     agreement = max([_agreement(whole, other.best) for other in proposals[1:]], default=0.0)
     readings = [(_count(one), one.bits) for p in proposals for one in p.codes]
     neurons = _neurons(rows, weights, ready.lengths, settings)
-    return Found(whole, best.name, agreement, gaussian, neurons, halfway, readings, limit)
+    written, dictionary = _written(whole, ready)
+    return Found(whole, best.name, agreement, gaussian, neurons, halfway, readings, limit, dictionary, written)
+
+
+def _written(code, ready):
+    """How long a vector each code writes for each row (sparse), and the directions in neurons."""
+    dictionary = code.A @ ready.lengths
+    z = coding.codes_of(ready.y - code.b, code.A, code.penalty, coding.STEPS + coding.POLISH)
+    return (z * ready.weights[:, None] * dictionary.norm(dim=1)).to_sparse(), dictionary
+
+
+def excess_error(found: Found, sample: Int[Tensor, " n"] | None = None) -> float:
+    """The standard error of ln F beyond that which independent rows would give, where rows come from samples.
+
+    By the delta method: with p the shares and t_s what sample s writes, d ln F = −Σ_j (ln p_j + ln F) dp_j, so that the
+    variance of ln F is that of the sum over samples of −Σ_j (ln p_j + ln F)(t_sj − p_j Σ_i t_si) / Σ t.
+    """
+    if sample is None or found.written is None or found.code is None:
+        return 0.0
+    t = found.written.to_dense().double()
+    total = t.sum()
+    p = t.sum(0) / total
+    slope = -(p.clamp_min(1e-300).log() + math.log(found.effective_features))
+    pull = (t @ slope - t.sum(1) * (p * slope).sum()) / total
+    _, place = sample.to(t.device).unique(return_inverse=True)
+    by_sample = torch.zeros(int(place.max()) + 1, dtype=torch.float64, device=t.device).index_add_(0, place, pull)
+    return math.sqrt(max(0.0, float(by_sample.square().sum() - pull.square().sum())))
 
 
 def _agreement(code, other):

@@ -1,5 +1,6 @@
 """One sparse autoencoder read on rows, and `measure`: model + data + layers → a table of F, ψ, and what belongs beside."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +10,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from superpos import metrics
+from superpos import counting, intervals, metrics
 from superpos.activations import read_activations
+from superpos.counting import COUNTING, Found
 from superpos.descent import check_values, parts
 from superpos.dictionaries import Adapted, Dictionary, Top, adapt
-from superpos.sae import PROTOCOL, Settings, fit_stack
+from superpos.sae import Settings, fit_stack
 from superpos.settings import one_of
 
-__all__ = ["PRODUCTS", "Usage", "baselines", "measure", "measure_rows", "most_active", "reading", "unexplained"]
+__all__ = [
+    "PRODUCTS",
+    "Usage",
+    "baselines",
+    "measure",
+    "measure_rows",
+    "most_active",
+    "reading",
+    "trusted",
+    "unexplained",
+]
 
 PRODUCTS = ("float32", "bfloat16")
 BASELINE_ROWS = 2_000
@@ -40,21 +52,31 @@ def measure(
     seeds: Sequence[int] = (0,),
     device: Any = None,
     held_out: int | float | None = None,
+    confidence: float = 0.9,
 ) -> pd.DataFrame:
     """Effective features and superposition of a model's layers, one row for each layer and seed.
 
     `model`, `data` and `layers` are what `superpos.activations.read_activations` takes; all layers are read in one pass.
-    `sae` is a `superpos.sae.Settings` (PROTOCOL if None), by which one SAE is fitted for each layer and seed; or a trained
-    object with `encode`, or a dict of layers and such objects, which are read and not fitted. `n_samples` rows of each
-    layer are drawn with the first of the `seeds`, which otherwise decide the SAEs. `held_out` is the share of samples
-    kept for reading (None: that of the settings; 0: the rows that were fitted are read); a trained object reads all rows.
+    `n_samples` rows of each layer are drawn with the first of the `seeds`, which otherwise decide the reading.
 
-    The columns are layer, n_neurons (N), n_codes (D), effective_features (F), psi (F/N), hill_0 and hill_2 (the Hill
-    numbers beside F, which is that of order 1), fvu (the share of variance left unexplained), l0 (mean active codes of a
-    row), dead (the share of codes never active on the rows read), neurons_per_code and codes_per_neuron
-    (`metrics.polysemanticity`; NaN where the dictionary is not known), seed, effective_rank, participation_ratio,
-    intrinsic_dimension (TwoNN), n_fitted and n_read (rows), epochs (rounds, where those are shorter: see Settings) and
-    stopped (how the fit ended). Where all codes are dead F is NaN, and a warning names the layer.
+    Without `sae` features are counted (`superpos.counting`), and the columns are layer, n_neurons (N), n_codes (the features
+    found), effective_features (F) and psi (F/N); effective_features_low, effective_features_high, psi_low and psi_high, which
+    hold the truth with the `confidence` asked for where `identified` is true; where it is false, `reason` says why, F and
+    psi are NaN, and low and high are the range of the readings that the rows admit. Beside them stand the evidence:
+    `agreement` of dictionaries, `bits` a row takes beside those that a code without features takes (`bits_plain`, the
+    shorter of a Gaussian one and the neurons' own), `change` (F over F halfway through the training, less one), and what was
+    chosen: `proposal` (the k of its TopK SAEs, or ica) and `penalty`; hill_0 and hill_2, fvu, l0, neurons_per_code,
+    codes_per_neuron, seed, the measures that need no reading, n_fitted and n_read (rows).
+
+    `sae` may be a `superpos.counting.Settings`; a `superpos.sae.Settings` as PROTOCOL, by which one SAE is fitted for each
+    layer and seed; a trained object with `encode`; or a dict of layers and such. Then the columns are layer, n_neurons (N),
+    n_codes (D), effective_features (F), psi (F/N), hill_0 and hill_2 (the Hill numbers beside F, which is that of order 1),
+    fvu (the share of variance left unexplained), l0 (mean active codes of a row), dead (the share of codes never active on
+    the rows read), neurons_per_code and codes_per_neuron (`metrics.polysemanticity`; NaN where the dictionary is not known),
+    seed, effective_rank, participation_ratio, intrinsic_dimension (TwoNN), n_fitted and n_read (rows), epochs (rounds, where
+    those are shorter: see Settings) and stopped (how the fit ended); such an F has no interval. `held_out` is the share of
+    samples kept for reading (None: that of the settings; 0: the rows that were fitted are read); a trained object and the
+    count read all rows. Where all codes are dead F is NaN, and a warning names the layer.
 
     Raises ValueError before any fit for an unknown layer, and for activations that are NaN, constant or too few; and
     TypeError for an object that cannot encode.
@@ -62,16 +84,21 @@ def measure(
     layers = [layers] if isinstance(layers, str) else list(layers)
     if not len(seeds):
         raise ValueError("seeds is empty: expected at least one")
-    saes = _per_layer(PROTOCOL if sae is None else sae, layers)
+    saes = _per_layer(COUNTING if sae is None else sae, layers)
     rows = read_activations(model, data, layers, n_samples=n_samples, seed=int(seeds[0]), device=device)
     for layer in layers:
         check_values(rows[layer].x, f"layer {layer!r}: activations")
     tables = []
     for layer in layers:
-        own = saes[layer].held_out if isinstance(saes[layer], Settings) else 0.0
-        fitted, read = rows[layer].split(own if held_out is None else held_out, int(seeds[0]))
-        tables.append(measure_rows(fitted, read, saes[layer], seeds=seeds, label=layer))
-        tables[-1].insert(0, "layer", layer)
+        asked = {"seeds": seeds, "label": layer, "confidence": confidence}
+        if isinstance(saes[layer], counting.Settings):
+            table = measure_rows(rows[layer].x, None, saes[layer], sample=rows[layer].sample, **asked)
+        else:
+            own = saes[layer].held_out if isinstance(saes[layer], Settings) else 0.0
+            parts_of = rows[layer].split(own if held_out is None else held_out, int(seeds[0]))
+            table = measure_rows(*parts_of, saes[layer], **asked)
+        table.insert(0, "layer", layer)
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -82,10 +109,21 @@ def measure_rows(
     *,
     seeds: Sequence[int] = (0,),
     label: str = "activations",
+    sample: Int[Tensor, " n"] | None = None,
+    confidence: float = 0.9,
 ) -> pd.DataFrame:
-    """As `measure`, for activations at hand: an SAE is fitted to some rows and read on others (default: the same)."""
+    """As `measure`, for activations at hand: `measure_rows(x)` counts the features of x.
+
+    With `sae` an SAE is fitted to some rows and read on others (default: the same). For a count, `sample` says which rows
+    come from one sample (default: none do): the interval is widened by what rows of a sample have in common. Raises
+    ValueError for activations that are NaN or constant, and where a count is given rows to read apart.
+    """
+    sae = COUNTING if sae is None else sae
+    if isinstance(sae, counting.Settings):
+        if read is not None:
+            raise ValueError("a count reads the rows that it is made from: give all rows as one, or name an sae")
+        return _counted(fitted, sae, seeds, label, sample, confidence)
     read = fitted if read is None else read
-    sae = PROTOCOL if sae is None else sae
     plain = baselines(read, label)
     if not isinstance(sae, Settings):
         return pd.DataFrame([{**reading(sae, read, label), "seed": int(seeds[0]), **plain, "n_read": len(read)}])
@@ -99,15 +137,61 @@ def measure_rows(
     return pd.DataFrame(one | {"seed": int(s)} | plain | end for one, s, end in zip(seen, seeds, ends, strict=True))
 
 
+def _counted(x, settings, seeds, label, sample, confidence):
+    """The table of a count, a row a seed."""
+    plain = baselines(x, label) | {"n_fitted": len(x), "n_read": len(x)}
+    rows = []
+    for seed in seeds:
+        found = counting.find(x.detach().float(), settings, seed=int(seed))
+        rows.append(trusted(found, x, sample, confidence) | {"seed": int(seed)} | plain)
+    return pd.DataFrame(rows)
+
+
+def trusted(
+    found: Found, x: Float[Tensor, "n N"], sample: Int[Tensor, " n"] | None = None, confidence: float = 0.9
+) -> dict[str, Any]:
+    """What a count says of x: the columns of `measure` that need it."""
+    N, seen = x.shape[1], counting.evidence(found) | {"n_neurons": x.shape[1]}
+    reason = intervals.refusal(seen, len(x))
+    F = seen["effective_features"]
+    if reason:
+        low, high = seen["low_0.4"], seen["high_0.4"]
+    else:
+        excess = counting.excess_error(found, sample)
+        low, high = intervals.interval(F, intervals.stratum(seen), confidence, excess)
+    shown = math.nan if reason else F
+    columns = {"n_neurons": N, "n_codes": seen["codes"], "effective_features": shown, "psi": shown / N}
+    columns |= {
+        "effective_features_low": low,
+        "effective_features_high": high,
+        "psi_low": low / N,
+        "psi_high": high / N,
+    }
+    columns |= {"identified": not reason, "reason": reason, "agreement": seen["agreement"], "bits": seen["bits"]}
+    columns |= {"bits_plain": min(seen["bits_gaussian"], seen["bits_neurons"]), "change": F / seen["halfway"] - 1}
+    columns |= {name: seen[name] for name in ("proposal", "penalty")}
+    return columns | _described(found) | {"fvu": seen["fvu"], "l0": seen["l0"]}
+
+
+def _described(found):
+    """Hill numbers beside F, and how codes and neurons share each other."""
+    names = ("hill_0", "hill_2", "neurons_per_code", "codes_per_neuron")
+    if found.code is None:
+        return dict.fromkeys(names, math.nan)
+    p = metrics.shares(found.code.totals)
+    hills = (metrics.hill_number(p, order) for order in (0, 2))
+    return dict(zip(names, (*hills, *metrics.polysemanticity(found.dictionary, found.code.totals)), strict=True))
+
+
 def _per_layer(sae: Any, layers: list[str]) -> dict[str, Any]:
     """The settings or the adapted SAE of each layer. TypeError for an object that is neither."""
     saes = sae if isinstance(sae, dict) else dict.fromkeys(layers, sae)
     missing = [layer for layer in layers if layer not in saes]
     if missing:
         raise ValueError(f"no SAE was given for layer {missing[0]!r}; the dict holds {', '.join(map(repr, saes))}")
-    return {
-        layer: one if isinstance(one, Settings) else adapt(one, f"layer {layer!r}: sae") for layer, one in saes.items()
-    }
+    ours = (Settings, counting.Settings)
+    labels = {layer: f"layer {layer!r}: sae" for layer in saes}
+    return {layer: one if isinstance(one, ours) else adapt(one, labels[layer]) for layer, one in saes.items()}
 
 
 def reading(sae: Any, x: Float[Tensor, "n N"], label: str = "activations") -> dict[str, int | float]:

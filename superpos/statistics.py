@@ -14,10 +14,12 @@ __all__ = [
     "correlation_interval",
     "geometric_interval",
     "mean_interval",
+    "median_interval",
     "meta_slope",
     "pearson",
     "pool",
     "rank_correlation",
+    "share_interval",
     "slope",
     "summarize",
     "trend",
@@ -60,6 +62,33 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, values.size - 1)
     mean = float(values.mean())
     return mean, mean - float(half), mean + float(half)
+
+
+def share_interval(count: int, n: int, confidence: float = 0.95) -> Interval:
+    """A share of n independent trials with Wilson's interval (1927). → (share, low, high)
+
+    Raises ValueError for no trials, or a count that is not between 0 and n.
+    """
+    if not 0 <= count <= n or n < 1:
+        raise ValueError(f"expected a count between 0 and n ≥ 1, got {count} of {n}")
+    low, high = stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
+    return count / n, float(low), float(high)
+
+
+def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Median of independent values with the interval between order statistics that holds it (binomial). → (median, low, high)
+
+    Raises ValueError for fewer than 6 values, of which no two hold the median with 95%, or NaN among them.
+    """
+    values = np.sort(_finite(values, "values"))
+    if values.size < 6:
+        raise ValueError(f"an interval of a median needs at least 6 values, got {values.size}")
+    below = int(stats.binom.ppf((1 - confidence) / 2, values.size, 0.5))
+    return (
+        float(np.median(values)),
+        float(values[max(below - 1, 0)]),
+        float(values[min(values.size - below, values.size - 1)]),
+    )
 
 
 def geometric_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:

@@ -130,7 +130,9 @@ class World:
             return u < p
         first = torch.rand(shape[0], self._groups(), generator=generator)[:, self._group_of()]
         if self.dependence == "together":
-            score = (torch.special.ndtri(first.clamp(1e-6, 1 - 1e-6)) + torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))) / 2**0.5
+            score = (
+                torch.special.ndtri(first.clamp(1e-6, 1 - 1e-6)) + torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))
+            ) / 2**0.5
             return torch.special.ndtr(score) < p
         if self.dependence == "nested":
             leads = torch.arange(shape[1]) % self.group == 0

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from superpos import sae, seeds
+from superpos import counting, sae, seeds
 from superpos.findings.toy import task
 from superpos.measurement import baselines, reading
 from superpos.settings import Count, NotNegative, Positive, Whole, one_of, settings
@@ -59,6 +59,30 @@ def toy_run(run: Run) -> list[dict[str, Any]]:
             read = toy.sample(run.n_rows, seeds.generator("toy.rows", 2 * k + 1))
         about = {"model": len(rows), "sparsity": toy.sparsity, "toy_loss": toy.loss}
         rows.append(about | task.truth(toy.W) | _read(fit, read))
+    return rows
+
+
+@settings
+class CountRun:
+    """A family of toy models as in Run, counted by `superpos.counting` from `n_rows` activations of each."""
+
+    n_models: Annotated[int, Field(ge=1, le=1000)]
+    spacing: Literal["log", "linear"] = "log"
+    seed: Whole = 0
+    n_neurons: Count = 5
+    toy_steps: Count = 5000
+    n_rows: Count = 10_000
+
+
+def count_run(run: CountRun) -> list[dict[str, Any]]:
+    """Train the models of a run and count the features of each: a row for each model."""
+    numbers = range(1000 * run.seed, 1000 * run.seed + run.n_models)
+    rows = []
+    for k, toy in zip(numbers, _trained(numbers, run.spacing, run.n_neurons, run.toy_steps), strict=True):
+        x = toy.sample(run.n_rows, seeds.generator("toy.rows", 2 * k))
+        found = counting.find(x, seed=k)
+        about = {"model": len(rows), "sparsity": toy.sparsity, "rows_read": len(x)}
+        rows.append(about | task.truth(toy.W) | counting.evidence(found))
     return rows
 
 

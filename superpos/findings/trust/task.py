@@ -1,8 +1,8 @@
 """Kinds of worlds, and which kind serves for what.
 
 CALIBRATION kinds come from `superpos.worlds`: the count was built while looking at such worlds, its thresholds and its
-intervals are set on them, and no error of theirs is a result. REPORTED kinds come from other generators, in this file and in
-SAELens; none of them was read before the count, its thresholds and its intervals were fixed. NOTHING kinds hold no features.
+intervals are set on them, and no error of theirs is a result. The kinds of `others.KINDS` come from other generators; none of
+them was read before the count, its thresholds and its intervals were fixed. NOTHING kinds hold no features.
 
 Whoever draws the number-th world of a kind gets the same one: its settings are drawn from the stream "trust.worlds".
 """
@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from superpos import metrics, seeds
+from superpos import seeds
+from superpos.findings.trust import others
 from superpos.settings import one_of
 from superpos.worlds import Featureless, World
 
@@ -99,11 +100,8 @@ def settings_of(kind: str, number: int) -> World | Featureless:
 
 def draw(kind: str, number: int, n_rows: int) -> Drawn:
     """Rows of the number-th world of a kind. Raises ValueError for a kind that is not known."""
-    one_of("kind", kind, [*CALIBRATION, *NOTHING])
+    one_of("kind", kind, [*CALIBRATION, *NOTHING, *others.KINDS])
+    if kind in others.KINDS:
+        return Drawn(*others.draw(kind, number, n_rows))
     world = settings_of(kind, number)
     return Drawn(world.rows(n_rows), world.truth if isinstance(world, World) else math.nan)
-
-
-def truth_of(totals: Any) -> float:
-    """F* of what each feature writes in expectation."""
-    return metrics.effective_features(metrics.shares(totals))

@@ -1,0 +1,106 @@
+"""Rows of counts and of other readers → what the chapter draws and shows, its claims judge, and intervals are made of."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from superpos import intervals, statistics
+from superpos.findings.trust import others, task
+from superpos.sweep import Rows, made_by
+
+CONFIDENCE = 0.9
+NO_FEATURES = (*task.NOTHING, *others.WITHOUT)
+
+
+def assessed(counts: pd.DataFrame) -> pd.DataFrame:
+    """Counts with what the package says of each: reason, identified, stratum, error = ln(F / F*), ratio, low, high, held."""
+    table = counts.copy()
+    records = table.to_dict("records")
+    table["reason"] = [intervals.refusal(row, row["rows_read"]) for row in records]
+    table["identified"] = table.reason == ""
+    table["stratum"] = [intervals.stratum(row) for row in records]
+    table["ratio"] = table.effective_features / table.truth
+    table["error"] = np.log(table.ratio).abs()
+    ends = [
+        intervals.interval(row["effective_features"], row["stratum"], CONFIDENCE)
+        if row["identified"]
+        else (math.nan,) * 2
+        for row in table.to_dict("records")
+    ]
+    table["low"], table["high"] = np.array(ends).T
+    table["held"] = (table.low <= table.truth) & (table.truth <= table.high)
+    return table
+
+
+def calibration(rows: Rows) -> pd.DataFrame:
+    """The calibration worlds that are identified: kind, number, stratum and error |ln(F* / F)|."""
+    counts = rows["counting"]
+    counts = counts[counts.kind.isin(task.CALIBRATION)].copy()
+    records = counts.to_dict("records")
+    counts["stratum"] = [intervals.stratum(row) for row in records]
+    counts["error"] = np.log(counts.effective_features / counts.truth).abs().round(6)
+    answered = [not intervals.refusal(row, row["rows_read"]) for row in records]
+    return counts[answered].sort_values(["stratum", "error"])[["stratum", "error", "kind", "number"]]
+
+
+def write_intervals(rows: Rows, path: str | Path = intervals.ERRORS) -> int:
+    """Write the table of calibration errors that ships with the package, and give its number of rows."""
+    found = calibration(rows)
+    about = f"# errors |ln(F* / F)| on calibration worlds, from counting.csv: {made_by(rows['counting'])}\n"
+    Path(path).write_text(about + found.to_csv(index=False, lineterminator="\n"))
+    return len(found)
+
+
+def reported(rows: Rows) -> pd.DataFrame:
+    """Counts of the kinds that no choice was made on, assessed."""
+    counts = rows["counting"]
+    return assessed(counts[counts.kind.isin([kind for kind in others.KINDS if kind not in others.WITHOUT])])
+
+
+def nothing(rows: Rows) -> pd.DataFrame:
+    """Counts of rows without features, assessed: those of other generators, and fresh ones of the kinds built on."""
+    counts = rows["counting"]
+    return assessed(counts[counts.kind.isin(NO_FEATURES)])
+
+
+def by_kind(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a kind: worlds, the share answered, and of those median and mean |F / F* − 1|, coverage and median high / low."""
+    lines = []
+    for kind, group in table.groupby("kind", sort=False):
+        told = group[group.identified]
+        away = (told.ratio - 1).abs()
+        line = {"kind": kind, "worlds": len(group), "answered": len(told) / len(group)}
+        line |= {"median error": away.median(), "mean error": away.mean()}
+        lines.append(line | {"coverage": told.held.mean(), "high / low": (told.high / told.low).median()})
+    return pd.DataFrame(lines).set_index("kind")
+
+
+def scores(readers: pd.DataFrame) -> pd.DataFrame:
+    """A row a reader on the frozen worlds: what it answers, how far it is off, coverage and width, and its wrong yes and no.
+
+    A wrong yes is an answer on rows without features; a wrong no a refusal of a world whose features are known.
+    """
+    lines = []
+    for name, group in readers.groupby("reader", sort=False):
+        known, empty = group[group.truth.notna()], group[group.truth.isna()]
+        told = known[known.answered]
+        away = (told.F / told.truth - 1).abs()
+        line = {"reader": name, "worlds": len(known), "median error": away.median(), "mean error": away.mean()}
+        spans = told.dropna(subset=["low"])
+        held = ((spans.low <= spans.truth) & (spans.truth <= spans.high)).mean() if len(spans) else math.nan
+        line |= {"coverage": held, "high / low": (spans.high / spans.low).median()}
+        lines.append(line | {"wrong no": 1 - known.answered.mean(), "wrong yes": empty.answered.mean()})
+    return pd.DataFrame(lines).set_index("reader")
+
+
+def beside(readers: pd.DataFrame) -> pd.DataFrame:
+    """Answers over the truth, for worlds that have one: column `ratio`, and `world` for a menu."""
+    known = readers[readers.truth.notna() & readers.answered]
+    return known.assign(ratio=known.F / known.truth, world=known.kind + " " + known.number.astype(str))
+
+
+def share(of: pd.Series) -> tuple[float, float, float]:
+    """A share with its Wilson interval at 95%."""
+    return statistics.share_interval(int(of.sum()), len(of))

@@ -1,0 +1,96 @@
+"""What a count may be trusted for: whether it is identified, and the interval that holds the truth.
+
+The interval is conformal (Vovk et al. 2005): on planted worlds whose F* is known, the errors |ln(F* / F)| of counts that were
+identified are collected in strata, and that quantile of a stratum is taken which holds a fresh error of it with the confidence
+asked for. It joins what the seed, the draw of rows and the method do there. The errors lie in `intervals.csv`, which
+`make intervals` writes from the committed rows of `book/results/counting.csv`.
+"""
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+__all__ = ["ERRORS", "THRESHOLDS", "errors_of", "interval", "refusal", "stratum"]
+
+ERRORS = Path(__file__).with_name("intervals.csv")
+THRESHOLDS = {  # set on calibration worlds, before any reported world was read
+    "saving": 0.02,  # least share of bits that the code must save beside a code without features
+    "full": 0.8,  # largest share of the dictionary's codes that may be in use
+    "agreement": 0.95,  # least share of what is written that another proposal's best code writes too
+    "change": 0.25,  # largest |ln| of F halfway through the training over F, unless dictionaries agree as below
+    "settled": 0.99,  # an agreement from which it does not matter that F was another halfway
+    "rows": 4,  # least rows for each neuron
+}
+STRATA = {"agree fully": 0.999, "agree": 0.985, "nearly agree": 0.0}  # name: least agreement
+
+
+def refusal(row: dict[str, Any], n_rows: int) -> str:
+    """Why a count is no number to rely on, in words; "" where it is one. `row` is what `counting.evidence` gives."""
+    if n_rows < THRESHOLDS["rows"] * row["n_neurons"]:
+        return f"{n_rows} rows are too few for {row['n_neurons']} neurons"
+    if not row["codes"]:
+        return "no direction was found by two dictionaries"
+    for name, words in (
+        ("bits_gaussian", "as Gaussian noise of the same covariance"),
+        ("bits_neurons", "by the neurons themselves, one by one"),
+    ):
+        if row["bits"] > (1 - THRESHOLDS["saving"]) * row[name]:
+            return (
+                f"rows are written as briefly {words} ({row[name]:.1f} bits a row) as by features ({row['bits']:.1f})"
+            )
+    if row["codes"] > THRESHOLDS["full"] * row["limit"]:
+        return f"{row['codes']} of {row['limit']} codes are in use: there may be more features than can be told apart"
+    if row["agreement"] < THRESHOLDS["agreement"]:
+        return f"dictionaries disagree: {row['agreement']:.0%} of what is written is found again by another"
+    if row["agreement"] < THRESHOLDS["settled"] and not _change(row) <= THRESHOLDS["change"]:
+        return f"F still moves: it was {row['halfway']:.1f} halfway through the training and is {row['effective_features']:.1f}"
+    return ""
+
+
+def _change(row: dict[str, Any]) -> float:
+    """How far F moved from half to full training, |ln|; NaN where there was no F halfway."""
+    return abs(math.log(row["halfway"] / row["effective_features"])) if row["codes"] else math.nan
+
+
+def stratum(row: dict[str, Any]) -> str:
+    """The stratum of a count, by the agreement of its dictionaries."""
+    return next(name for name, agreement in STRATA.items() if row["agreement"] >= agreement)
+
+
+@functools.cache
+def errors_of(name: str) -> Float[np.ndarray, " n"]:
+    """The calibration errors |ln(F* / F)| of a stratum, in rising order. Raises ValueError for a name that is none."""
+    table = pd.read_csv(ERRORS, comment="#")
+    found = np.sort(table.error[table.stratum == name].to_numpy())
+    if not len(found):
+        raise ValueError(
+            f"there are no calibration errors of stratum {name!r}; there are {', '.join(table.stratum.unique())}"
+        )
+    return found
+
+
+def interval(F: float, name: str, confidence: float = 0.9, excess: float = 0.0) -> tuple[float, float]:
+    """The interval about F that holds F* with a confidence, as far as the layer is like the calibration worlds.
+
+    `excess` is the standard error of ln F beyond that of independent rows (see `measurement`). Where the stratum has too few
+    worlds for the confidence the interval is from 0 to infinity. Raises ValueError for a confidence outside 0 to 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    errors = errors_of(name)
+    place = math.ceil((len(errors) + 1) * confidence)
+    if place > len(errors):
+        return 0.0, math.inf
+    width = math.hypot(errors[place - 1], float(_normal(confidence)) * excess)
+    return F * math.exp(-width), F * math.exp(width)
+
+
+def _normal(confidence: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf((1 + confidence) / 2)

@@ -1,0 +1,77 @@
+"""The interval beside crepes', and every no with its reason."""
+
+import math
+
+import numpy as np
+import pytest
+from crepes import ConformalRegressor
+
+from superpos import intervals
+
+GOOD = {
+    "n_neurons": 16, "codes": 20, "limit": 128, "bits": 50.0, "bits_gaussian": 100.0, "bits_neurons": 90.0, "agreement": 1.0,
+    "halfway": 20.0, "effective_features": 20.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(intervals.STRATA))
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.9])
+def test_the_interval_is_that_of_crepes(name, confidence):
+    errors = intervals.errors_of(name)
+    low, high = intervals.interval(30.0, name, confidence)
+    regressor = ConformalRegressor().fit(residuals=errors)
+    theirs = np.exp(regressor.predict_int(np.array([math.log(30.0)]), confidence=confidence))[0]
+    assert (low, high) == pytest.approx(tuple(theirs), rel=1e-6)
+
+
+def test_too_few_errors_for_a_confidence_hold_everything():
+    assert intervals.interval(30.0, "agree fully", 0.99999) == (0.0, math.inf)
+
+
+def test_the_error_of_samples_widens():
+    narrow, wide = (intervals.interval(30.0, "agree fully", 0.9, excess) for excess in (0.0, 0.2))
+    width = math.log(wide[1] / 30)
+    assert width == pytest.approx(math.hypot(math.log(narrow[1] / 30), 1.6449 * 0.2), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"codes": 0}, "no direction was found by two dictionaries"),
+        ({"bits_gaussian": 50.5}, "as Gaussian noise of the same covariance"),
+        ({"bits_neurons": 50.5}, "by the neurons themselves"),
+        ({"codes": 120}, "120 of 128 codes are in use"),
+        ({"agreement": 0.5}, "dictionaries disagree: 50%"),
+        ({"agreement": 0.98, "halfway": 30.0}, "F still moves: it was 30.0 halfway"),
+        ({"agreement": 0.98, "halfway": math.nan}, "F still moves"),
+    ],
+)
+def test_a_no_says_why(change, words):
+    assert intervals.refusal(GOOD, 8_000) == ""
+    assert words in intervals.refusal(GOOD | change, 8_000)
+
+
+def test_few_rows_are_named():
+    assert intervals.refusal(GOOD, 63) == "63 rows are too few for 16 neurons"
+    assert intervals.refusal(GOOD, 64) == ""
+
+
+def test_movement_does_not_matter_where_dictionaries_agree():
+    assert intervals.refusal(GOOD | {"halfway": 5.0}, 8_000) == ""
+
+
+def test_strata_by_agreement():
+    assert intervals.stratum(GOOD) == "agree fully"
+    assert intervals.stratum(GOOD | {"agreement": 0.99}) == "agree"
+    assert intervals.stratum(GOOD | {"agreement": 0.96}) == "nearly agree"
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 90, -0.5])
+def test_a_confidence_that_is_none(confidence):
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
+        intervals.interval(30.0, "settled", confidence)
+
+
+def test_an_unknown_stratum_is_named():
+    with pytest.raises(ValueError, match="there are no calibration errors of stratum 'nobody'"):
+        intervals.errors_of("nobody")
