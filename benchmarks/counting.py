@@ -8,7 +8,7 @@ rows are committed.
 from superpos import sweep
 from superpos.findings.trust import analysis, runs
 
-SIZES = {"full": (0, 8), "small": (0, 1)}  # numbers of the worlds of each kind
+SIZES = {"full": 8, "small": 1}  # worlds of each kind
 ROWS = {"full": 8_000, "small": 500}
 
 
@@ -20,11 +20,11 @@ def add_arguments(parser):
 
 def compete(options):
     """Run the reader, if one was named, and print its scores beside the committed ones."""
-    tables = {"committed rows, full size": sweep.Rows("book/results")["counting_readers"]}
+    tables = {"committed rows, full size": analysis.answers(sweep.Rows("book/results"))}
     if options.reader:
         runs.reader(options.reader)  # a name that is none is told before anything runs
         length = 1.0 if options.size == "full" else 0.01
-        asked = runs.frozen(*SIZES[options.size], reader=options.reader, n_rows=ROWS[options.size], length=length)
+        asked = runs.frozen([options.reader], SIZES[options.size], n_rows=ROWS[options.size], length=length)
         words = f"{options.reader}, {options.size} size"
         tables = {words: sweep.run(runs.score_run, asked, options.out or None)} | tables
     for words, table in tables.items():

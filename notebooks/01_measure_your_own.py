@@ -254,8 +254,11 @@ here.verdicts(claims.CLAIMS)
 # import superpos
 #
 # table = superpos.measure(model, data, ["layer1", "layer2"], seeds=(0, 1, 2))
-# print(table[["layer", "seed", "psi", "fvu", "l0", "dead"]])
+# print(table[["layer", "seed", "psi", "psi_low", "psi_high", "identified", "reason"]])
 # ```
+#
+# This call does not read one SAE, as this chapter does. It counts features, gives an interval, and refuses where there is
+# nothing to count: {doc}`10_can_you_trust_f`. With `sae=superpos.PROTOCOL` it reads as above.
 #
 # `model` is any `torch.nn.Module`, or an nnsight language model; `data` a tensor, dataset or loader of its inputs.
 # A dictionary that you trained elsewhere goes in as `sae=` if it has `encode`. From the command line:

@@ -120,6 +120,6 @@ def test_rows_to_read_apart_are_refused():
 
 def test_rows_that_are_hardly_ever_moved():
     """Where most rows are the same, features are learned from those that differ."""
-    world = World(n_features=12, n_neurons=8, active=0.05)
+    world = World(n_features=8, n_neurons=8, active=0.05)
     found = counting.find(world.rows(20_000), QUICK)
     assert found.effective_features == pytest.approx(world.truth, rel=0.1)

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 import superpos
-from superpos import PROTOCOL, PUBLISHED, dictionaries, measurement, metrics
+from superpos import PROTOCOL, PUBLISHED, counting, dictionaries, measurement, metrics
 from superpos.dictionaries import Dictionary
 from superpos.measurement import Usage, measure_rows, most_active, reading, unexplained
+from superpos.worlds import World
 
 QUICK = PROTOCOL.but(steps=30)
 IDENTITY = nn.Sequential(nn.Identity())
@@ -99,6 +100,32 @@ def test_torchvision_resnet_in_four_lines():
     images = torch.rand(24, 3, 32, 32)
     table = superpos.measure(model, images, ["layer2.0.relu", "layer1"], n_samples=300, sae=QUICK)
     assert table.n_neurons.tolist() == [128, 64]
+
+
+def test_a_layer_is_counted_by_default():
+    """One call, one row a layer and seed, with an interval or a reason; the evidence stands beside."""
+    world = World(n_features=18, n_neurons=12, active=1.0)
+    model = nn.Sequential(nn.Identity(), nn.Linear(12, 12))
+    few = counting.COUNTING.but(steps=600, sparsities=(2, 4))
+    table = superpos.measure(model, world.rows(3_000), ["0", "1"], sae=few, seeds=(0, 1))
+    assert list(zip(table.layer, table.seed, strict=True)) == [("0", 0), ("0", 1), ("1", 0), ("1", 1)]
+    wanted = "effective_features_low effective_features_high psi_low psi_high identified reason agreement bits bits_plain change"
+    assert set(wanted.split()) <= set(table.columns)
+    told = table[table.identified]
+    assert len(told)
+    assert (told.reason == "").all()
+    assert told.psi_low.lt(told.psi).all()
+    assert told.psi.lt(told.psi_high).all()
+    assert table[~table.identified].psi.isna().all()
+    assert told.effective_features.tolist() == pytest.approx([world.truth] * len(told), rel=0.1)
+
+
+def test_the_default_is_the_count(monkeypatch):
+    seen = []
+    monkeypatch.setattr(measurement.counting, "find", lambda x, settings, seed: seen.append((settings, seed)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        superpos.measure_rows(torch.randn(50, 4))
+    assert seen == [(superpos.COUNTING, 0)]
 
 
 def test_dead_codes_are_named_and_f_is_nan():

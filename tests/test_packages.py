@@ -30,6 +30,8 @@ import superpos
 model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU())
 table = superpos.measure(model, torch.randn(200, 4), ["1"], sae=superpos.PROTOCOL.but(steps=20))
 assert table.effective_features[0] > 1
+counted = superpos.measure_rows(torch.randn(200, 4), sae=superpos.COUNTING.but(steps=20, sparsities=(2,)))
+assert len(counted.reason[0]) > 5
 """
 
 

@@ -212,3 +212,25 @@ def test_a_geometric_mean_by_hand():
     assert high / mean == pytest.approx(mean / low) == pytest.approx(np.exp(12.706205 * np.log(2)), rel=1e-5)
     with pytest.raises(ValueError, match="above 0, got -1"):
         statistics.geometric_interval([1, -1])
+
+
+def test_a_share_with_wilsons_interval():
+    """Wilson's interval of 8 in 10 by its formula."""
+    z, n, p = 1.959964, 10, 0.8
+    middle, half = (
+        (p + z * z / 2 / n) / (1 + z * z / n),
+        z / (1 + z * z / n) * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5,
+    )
+    assert statistics.share_interval(8, 10) == pytest.approx((0.8, middle - half, middle + half), rel=1e-5)
+    with pytest.raises(ValueError, match="between 0 and n"):
+        statistics.share_interval(3, 2)
+
+
+def test_the_interval_of_a_median_holds_it():
+    """Of 20 ordered values the 6th and the 15th: the binomial table's interval of at least 95%."""
+    assert statistics.median_interval(range(1, 21)) == (10.5, 6, 15)
+    g = np.random.default_rng(0)
+    held = [statistics.median_interval(g.exponential(size=31)) for _ in range(400)]
+    assert np.mean([low <= np.log(2) <= high for _, low, high in held]) > 0.93
+    with pytest.raises(ValueError, match="at least 6"):
+        statistics.median_interval([1, 2, 3])

@@ -11,6 +11,8 @@ from superpos.findings.trust import others, task
 from superpos.sweep import Rows, made_by
 
 CONFIDENCE = 0.9
+FRESH = 1_000  # numbers below it are those of worlds that no choice was made on
+COLUMNS = ["reader", "kind", "number", "truth", "n_neurons", "F", "low", "high", "answered"]
 NO_FEATURES = (*task.NOTHING, *others.WITHOUT)
 
 
@@ -62,7 +64,7 @@ def reported(rows: Rows) -> pd.DataFrame:
 def nothing(rows: Rows) -> pd.DataFrame:
     """Counts of rows without features, assessed: those of other generators, and fresh ones of the kinds built on."""
     counts = rows["counting"]
-    return assessed(counts[counts.kind.isin(NO_FEATURES)])
+    return assessed(counts[counts.kind.isin(NO_FEATURES) & (counts.number < FRESH)])
 
 
 def by_kind(table: pd.DataFrame) -> pd.DataFrame:
@@ -75,6 +77,15 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
         line |= {"median error": away.median(), "mean error": away.mean()}
         lines.append(line | {"coverage": told.held.mean(), "high / low": (told.high / told.low).median()})
     return pd.DataFrame(lines).set_index("kind")
+
+
+def answers(rows: Rows) -> pd.DataFrame:
+    """What each reader says of the frozen worlds: reader, kind, number, truth, F, low, high, answered; the count first."""
+    others_say = rows["counting_readers"]
+    counts = assessed(rows["counting"].query("kind in @task.FROZEN and number < @FRESH"))
+    answered = counts.identified
+    ours = counts.assign(reader="count", F=counts.effective_features.where(answered), answered=answered)
+    return pd.concat([ours[COLUMNS], others_say[COLUMNS]], ignore_index=True)
 
 
 def scores(readers: pd.DataFrame) -> pd.DataFrame:
@@ -96,11 +107,34 @@ def scores(readers: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside(readers: pd.DataFrame) -> pd.DataFrame:
-    """Answers over the truth, for worlds that have one: column `ratio`, and `world` for a menu."""
+    """Answers over the truth, for worlds that have one: column `ratio`."""
     known = readers[readers.truth.notna() & readers.answered]
-    return known.assign(ratio=known.F / known.truth, world=known.kind + " " + known.number.astype(str))
+    return known.assign(ratio=known.F / known.truth)
+
+
+def of_nothing(readers: pd.DataFrame) -> pd.DataFrame:
+    """ψ that each reader gives rows without features, mean and t interval over sets of rows; refusals have none."""
+    empty = readers[readers.truth.isna() & readers.answered]
+    return statistics.summarize(empty.assign(psi=empty.F / empty.n_neurons), ["reader"], "psi")
 
 
 def share(of: pd.Series) -> tuple[float, float, float]:
     """A share with its Wilson interval at 95%."""
     return statistics.share_interval(int(of.sum()), len(of))
+
+
+def toys(rows: Rows) -> pd.DataFrame:
+    """Toy models counted: `truth` is F of the weights, by ‖W_i‖²; assessed as worlds are."""
+    counts = rows["toy_counting"]
+    return assessed(counts.assign(n_neurons=5, truth=5 * counts.psi_weights))
+
+
+def rungs(rows: Rows) -> pd.DataFrame:
+    """Layers read by each reader: reader, layer (its name), F, low, high; where a reader gives no interval it is a point.
+
+    A count that was refused stands in the middle of the range of its readings, by its logarithm.
+    """
+    table = rows["trust_layers"].assign(layer=lambda t: t.name + ", " + t.dataset)
+    middle = np.sqrt(table.low * table.high)
+    F = table.F.fillna(middle)
+    return table.assign(F=F, low=table.low.fillna(F), high=table.high.fillna(F))

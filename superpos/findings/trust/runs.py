@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from superpos import PROTOCOL, PUBLISHED, activations, counting, data, metrics, networks, sae, sweep, training
-from superpos.findings.trust import others, task
+from superpos.findings.trust import task
 from superpos.measurement import measure_rows
 from superpos.settings import Count, Positive, Whole, settings
 
@@ -174,9 +174,18 @@ READERS: dict[str, Callable[[Tensor, float], Answer]] = {
     "participation ratio": _participation_ratio,
     "TwoNN": _two_nn,
 }
-FROZEN = [*[kind for kind in others.KINDS if kind not in others.WITHOUT], *others.WITHOUT, *task.NOTHING]
 
 
-def frozen(first: int, last: int, **fields: Any) -> list[Score]:
-    """The frozen worlds of the benchmark: numbers `first` to `last` of each kind of FROZEN."""
-    return sweep.expand(Score, kind=FROZEN, number=range(first, last), **fields)
+def worlds(blocks: Sequence[Sequence], **fields: Any) -> list[Run]:
+    """Runs over blocks of worlds, each a kind, its first number, and the number of worlds."""
+    return [Run(kind, first + i, **fields) for kind, first, n in blocks for i in range(n)]
+
+
+def frozen(readers: Sequence[str], n_worlds: int, kinds: Sequence[str] = task.FROZEN, **fields: Any) -> list[Score]:
+    """The frozen worlds of the benchmark for some readers: the first numbers of each kind."""
+    return sweep.expand(Score, reader=list(readers), kind=list(kinds), number=range(n_worlds), **fields)
+
+
+def ladder(readers: Sequence[str], **fields: Any) -> list[Layer]:
+    """One layer, or several, by some readers."""
+    return sweep.expand(Layer, reader=list(readers), **fields)

@@ -84,6 +84,7 @@ CALIBRATION: dict[str, Callable[[Generator], dict[str, Any]]] = {
     "mixed": _mixed,
 }  # fmt: skip
 NOTHING = ("white", "coloured", "elliptical", "random_network", "shuffled", "circle", "torus")
+FROZEN = (*others.KINDS, *NOTHING)  # the worlds that readers are compared on: numbers from 0
 
 
 def settings_of(kind: str, number: int) -> World | Featureless:

@@ -1,0 +1,176 @@
+"""Worlds of other generators, tables of made-up rows, and readers that enter the benchmark."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from superpos import intervals, metrics, seeds
+from superpos.findings.trust import analysis, claims, explorer, others, runs, task
+from superpos.sweep import Rows
+
+EVIDENCE = {
+    "codes": 20, "limit": 128, "bits": 50.0, "bits_gaussian": 100.0, "bits_neurons": 90.0, "agreement": 1.0, "halfway": 20.0,
+    "effective_features": 20.0, "n_neurons": 16, "rows_read": 8_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", task.FROZEN)
+def test_worlds_of_every_kind(kind):
+    one, again, other = (task.draw(kind, number, 600) for number in (3, 3, 4))
+    assert torch.equal(one.x, again.x)
+    assert one.x.shape != other.x.shape or not torch.equal(one.x, other.x)
+    assert torch.isfinite(one.x).all()
+    assert math.isnan(one.truth) == (kind in analysis.NO_FEATURES)
+    assert math.isnan(one.truth) or one.truth > 1
+
+
+@pytest.mark.parametrize("kind", list(task.CALIBRATION))
+def test_calibration_worlds_are_within_what_the_issue_names(kind):
+    for number in range(40):
+        world = task.settings_of(kind, number)
+        assert world.n_neurons / 8 - 1 <= world.n_features <= 8 * world.n_neurons + 1
+        assert 0.5 <= world.active <= 12
+        assert 1 < world.truth <= world.n_features + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["contexts", "tree", "sticky", "categories"])
+def test_the_truth_of_other_generators_is_what_their_features_write(kind, monkeypatch):
+    """What is on, and by how much, is caught on the way; directions have length one."""
+    caught = {}
+
+    def written(on, rates, N, g):
+        scales = (torch.randn(on.shape[1], generator=g) / 2).exp()
+        caught["p"] = (on.double().mean(0) * scales, rates.double() * scales)
+        return on @ torch.zeros(on.shape[1], N), 1.0
+
+    monkeypatch.setattr(others, "_written", lambda on, rates, N, g: written(on.float(), rates, N, g))
+    others.KINDS[kind](60_000, 24, seeds.generator("trust.rows", 5))
+    seen, expected = (metrics.shares(p) for p in caught["p"])
+    assert metrics.effective_features(seen) == pytest.approx(metrics.effective_features(expected), rel=0.03)
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(ValueError, match=r"kind must be one of plain, few.*got 'nobody'"):
+        task.draw("nobody", 0, 10)
+
+
+def test_counts_are_assessed_by_hand(monkeypatch):
+    monkeypatch.setattr(intervals, "interval", lambda F, name, confidence, excess=0.0: (F / 1.1, F * 1.1))
+    rows = [
+        EVIDENCE | {"kind": "tree", "truth": 19.0},
+        EVIDENCE | {"kind": "tree", "truth": 10.0},
+        EVIDENCE | {"kind": "tree", "truth": 20.0, "bits": 99.5, "bits_neurons": 200.0},
+    ]
+    table = analysis.assessed(pd.DataFrame(rows))
+    assert table.identified.tolist() == [True, True, False]
+    assert table.held.tolist() == [True, False, False]
+    assert table.error[1] == pytest.approx(math.log(2))
+    line = analysis.by_kind(table).loc["tree"]
+    assert line.worlds == 3
+    assert line.answered == pytest.approx(2 / 3)
+    assert line["mean error"] == pytest.approx((20 / 19 - 1 + 1) / 2)
+    assert line.coverage == pytest.approx(0.5)
+    assert line["high / low"] == pytest.approx(1.21)
+
+
+def test_scores_of_made_up_answers():
+    nan = math.nan
+    rows = pd.DataFrame(
+        [("a", 10.0, 11.0, 9.0, 12.0, True), ("a", 10.0, 15.0, 14.0, 16.0, True), ("a", 10.0, nan, nan, nan, False),
+         ("a", nan, 30.0, nan, nan, True), ("a", nan, nan, nan, nan, False)],
+        columns=["reader", "truth", "F", "low", "high", "answered"],
+    )  # fmt: skip
+    line = analysis.scores(rows).loc["a"]
+    assert (line.worlds, line["median error"], line.coverage) == (3, pytest.approx(0.3), 0.5)
+    assert line["wrong no"] == pytest.approx(1 / 3)
+    assert line["wrong yes"] == 0.5
+
+
+def made_up(folder, ratio=1.02, nothing_bits=99.9):
+    lines = []
+    for i, kind in enumerate(["contexts", "tree", "sticky", "categories", "sae_lens"] * 20):
+        away = ratio if i % 2 else 1 / ratio
+        lines.append(EVIDENCE | {"kind": kind, "number": i, "truth": 20.0 * away})
+    for i in range(60):
+        lines.append(
+            EVIDENCE | {"kind": "white", "number": i, "truth": math.nan, "bits": nothing_bits, "bits_neurons": 200.0}
+        )
+    for i in range(40):
+        lines.append(EVIDENCE | {"kind": "plain", "number": 1000 + i, "truth": 20.0 * math.exp(0.001 * i)})
+    table = pd.DataFrame(lines).assign(row="1/1", revision="a", device="cpu", seconds=1.0, created="2026-01-01")
+    table.to_csv(folder / "counting.csv", index=False)
+    return Rows(folder)
+
+
+def test_claims_can_come_out_either_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(intervals, "interval", lambda F, name, confidence, excess=0.0: (F / 1.1, F * 1.1))
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.mkdir()
+    bad.mkdir()
+    right = {c.id: c.word for c in [*claims.errors(made_up(good)), claims.refusals(Rows(good))]}
+    wrong = {c.id: c.word for c in [*claims.errors(made_up(bad, 1.5, 20.0)), claims.refusals(Rows(bad))]}
+    assert set(right.values()) == {"agrees"}
+    assert {name: word for name, word in wrong.items() if name != "trust.answered"} == dict.fromkeys(
+        ("trust.median_error", "trust.mean_error", "trust.coverage", "trust.wrong_yes"), "differs"
+    )
+
+
+def test_calibration_errors_are_written_and_read(tmp_path, monkeypatch):
+    path = tmp_path / "intervals.csv"
+    monkeypatch.setattr(analysis, "made_by", lambda table: "a test")
+    assert analysis.write_intervals(made_up(tmp_path), path) == 40
+    table = pd.read_csv(path, comment="#")
+    assert set(table.kind) == {"plain"}
+    assert np.allclose(np.sort(table.error), 0.001 * np.arange(40), atol=1e-6)
+
+
+def test_the_shipped_errors_are_those_of_the_committed_rows(tmp_path):
+    from book.run import RESULTS
+
+    analysis.write_intervals(Rows(RESULTS), tmp_path / "intervals.csv")
+    assert (tmp_path / "intervals.csv").read_bytes() == intervals.ERRORS.read_bytes()
+
+
+def answer_seven(x):
+    return 7.0, 6.0, 8.0
+
+
+@pytest.mark.parametrize("name", ["protocol", "TopK, k = 4", "effective rank", "participation ratio", "TwoNN"])
+def test_readers_answer(name):
+    row = runs.score_run(runs.Score(name, "contexts", 2, n_rows=300, length=0.01))
+    assert row["answered"]
+    assert row["F"] > 0
+
+
+def test_a_reader_from_outside_gives_an_interval_or_refuses(monkeypatch):
+    name = f"{__name__}:answer_seven"
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    assert runs.score_run(runs.Score(name, "contexts", 2, n_rows=300))["high"] == 8
+    monkeypatch.setattr(sys.modules[__name__], "answer_seven", lambda x: None)
+    assert not runs.score_run(runs.Score(name, "contexts", 2, n_rows=300))["answered"]
+    with pytest.raises(ValueError, match="reader must be module:function or one of count"):
+        runs.reader("nobody")
+
+
+def test_the_benchmark_from_the_command_line(tmp_path):
+    (tmp_path / "mine.py").write_text("def seven(x):\n    return 7.0\n")
+    words = [sys.executable, "-m", "benchmarks", "counting", "--reader", "mine:seven", "--size", "small"]
+    result = subprocess.run(
+        words, capture_output=True, text=True, env={**__import__("os").environ, "PYTHONPATH": str(tmp_path)}
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "mine:seven" in result.stdout
+    assert "wrong yes" in result.stdout
+    assert "count" in result.stdout
+
+
+def test_the_explorer_draws_every_kind():
+    table = pd.DataFrame({"reader": ["count", "other"], "kind": ["a", "b"], "number": [1, 2], "truth": [3.0, 4.0]})
+    table = table.assign(ratio=[1.0, 2.0])
+    spec = explorer.reader_explorer(table).to_dict()
+    assert spec["params"][0]["bind"]["options"] == ["a", "b"]
