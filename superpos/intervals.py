@@ -1,14 +1,16 @@
 """What a count may be trusted for: whether it is identified, and the interval that holds the truth.
 
-The interval is conformal (Vovk et al. 2005): on planted worlds whose F* is known, the errors |ln(F* / F)| of counts that were
-identified are collected in strata, and that quantile of a stratum is taken which holds a fresh error of it with the confidence
-asked for. It joins what the seed, the draw of rows and the method do there. The errors lie in `intervals.csv`, which
-`make intervals` writes from the committed rows of `book/results/counting.csv`.
+The interval is conformal (Vovk et al. 2005) for each kind of world: on planted worlds whose F* is known, the errors
+|ln(F* / F)| of identified counts are collected by stratum and kind; of each kind that quantile is taken which holds a fresh
+error of it with the confidence asked for, and of these the largest. An average over kinds would hold on average only; a layer
+is of one kind, and nobody knows which. The errors lie in `intervals.csv`, which `make intervals` writes from the committed
+rows of `book/results/counting.csv`.
 """
 
 import functools
 import math
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -63,34 +65,30 @@ def stratum(row: dict[str, Any]) -> str:
 
 
 @functools.cache
-def errors_of(name: str) -> Float[np.ndarray, " n"]:
-    """The calibration errors |ln(F* / F)| of a stratum, in rising order. Raises ValueError for a name that is none."""
+def errors_of(name: str) -> dict[str, Float[np.ndarray, " n"]]:
+    """The calibration errors |ln(F* / F)| of a stratum by kind of world, in rising order. ValueError for an unknown name."""
     table = pd.read_csv(ERRORS, comment="#")
-    found = np.sort(table.error[table.stratum == name].to_numpy())
+    found = table[table.stratum == name]
     if not len(found):
-        raise ValueError(
-            f"there are no calibration errors of stratum {name!r}; there are {', '.join(table.stratum.unique())}"
-        )
-    return found
+        known = ", ".join(table.stratum.unique())
+        raise ValueError(f"there are no calibration errors of stratum {name!r}; there are {known}")
+    return {str(kind): np.sort(errors.to_numpy()) for kind, errors in found.groupby("kind").error}
 
 
 def interval(F: float, name: str, confidence: float = 0.9, excess: float = 0.0) -> tuple[float, float]:
-    """The interval about F that holds F* with a confidence, as far as the layer is like the calibration worlds.
+    """The interval about F that holds F* with a confidence, as far as the layer is like one of the calibration kinds.
 
-    `excess` is the standard error of ln F beyond that of independent rows (see `measurement`). Where the stratum has too few
-    worlds for the confidence the interval is from 0 to infinity. Raises ValueError for a confidence outside 0 to 1.
+    `excess` is the standard error of ln F beyond that of independent rows (see `counting.excess_error`). Of a kind with too
+    few worlds for the confidence the largest error is taken. Raises ValueError for a confidence outside 0 to 1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
-    errors = errors_of(name)
-    place = math.ceil((len(errors) + 1) * confidence)
-    if place > len(errors):
-        return 0.0, math.inf
-    width = math.hypot(errors[place - 1], float(_normal(confidence)) * excess)
+    widths = [
+        errors[min(math.ceil((len(errors) + 1) * confidence), len(errors)) - 1] for errors in errors_of(name).values()
+    ]
+    width = math.hypot(max(widths), _normal(confidence) * excess)
     return F * math.exp(-width), F * math.exp(width)
 
 
 def _normal(confidence: float) -> float:
-    from statistics import NormalDist
-
     return NormalDist().inv_cdf((1 + confidence) / 2)

@@ -121,7 +121,7 @@ def sae_lens(n: int, N: int, g: Generator) -> World:
 
 def _digits(trained: bool, N: int, seed: int) -> Float[Tensor, "n N"]:
     train, _ = data.load("digits")
-    model = networks.build("mlp", shape=train.shape, n_classes=len(train.classes), width=N, seed=seed)
+    model = networks.build("mlp", shape=train.shape, n_classes=len(train.classes), width=N // 4, seed=seed)
     if trained:
         training.train(model, train, training.Settings(epochs=10), seed=seed)
     layer = next(iter(model.layers))

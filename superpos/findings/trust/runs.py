@@ -177,8 +177,8 @@ READERS: dict[str, Callable[[Tensor, float], Answer]] = {
 
 
 def worlds(blocks: Sequence[Sequence], **fields: Any) -> list[Run]:
-    """Runs over blocks of worlds, each a kind, its first number, and the number of worlds."""
-    return [Run(kind, first + i, **fields) for kind, first, n in blocks for i in range(n)]
+    """Runs over blocks of worlds, each a kind, its first number, how many, and, if not one, the step of the numbers."""
+    return [Run(kind, first + i * sum(step or [1]), **fields) for kind, first, n, *step in blocks for i in range(n)]
 
 
 def frozen(readers: Sequence[str], n_worlds: int, kinds: Sequence[str] = task.FROZEN, **fields: Any) -> list[Score]:
