@@ -83,6 +83,11 @@ def test_a_confidence_that_is_none(confidence):
         intervals.interval(30.0, "settled", confidence)
 
 
+def test_less_agreement_is_no_narrower():
+    widths = [intervals.interval(1.0, name)[1] for name in intervals.STRATA]
+    assert widths == sorted(widths)
+
+
 def test_an_unknown_stratum_is_named():
-    with pytest.raises(ValueError, match="there are no calibration errors of stratum 'nobody'"):
+    with pytest.raises(ValueError, match="stratum must be one of agree fully, agree, nearly agree, got 'nobody'"):
         intervals.errors_of("nobody")
