@@ -56,12 +56,14 @@ layers: dict = {
     "epochs": 5,
     "length": 0.02,
 }
+toys: dict = {"n_models": 3, "toy_steps": 300, "n_rows": 2000}  # toy models to count
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
 
 # %%
 from superpos import chapter, charts
+from superpos.findings.toy import runs as toy_runs
 from superpos.findings.trust import analysis, claims, explorer, runs
 
 here = chapter.begin(results, committed, cluster, digits=3)
@@ -198,22 +200,25 @@ analysis.scores(answers)
 
 # %% [markdown]
 # `make counting ARGS="--reader module:function"` puts a function of yours into this table: it takes activations and gives F,
-# or F with an interval, or `None` to refuse. The other readers run at quick scale here:
+# or F with an interval, or `None` to refuse. The other readers, the layer above
+# and the toy models below run at quick scale here:
 
 # %% tags=["nbval-ignore-output"]
 scored = here.run(runs.score_run, runs.frozen(**compared, n_rows=n_rows), "counting_readers")
 climbed = here.run(runs.layer_run, runs.ladder(**layers, n_rows=n_rows), "trust_layers")
+few_toys = here.run(toy_runs.count_run, [toy_runs.CountRun(**toys)], "toy_counting")
 scored[["reader", "kind", "truth", "F"]].round(0)
 
 # %% [markdown]
 # ## Networks that nobody generated for us
 #
-# In the toy models of the next chapter the weights are known, and so is the number of features that they hold.
+# In the toy models of the next chapter the weights are known, and so is the number of features that they hold
+# (`superpos.findings.toy.runs.count_run`; a hundred models of a family that no other row of this book uses).
 
 # %% mystnb={"figure": {"caption": "Toy models: features counted from activations against F of the weights, by the shares of ‖W_i‖². Refused ones are those whose features are too dense, or so rare that too few rows show them.", "name": "fig-toys"}} tags=["hide-input", "nbval-ignore-output"]
-toys = analysis.toys(here.committed)
+known = analysis.toys(here.committed)
 charts.points(
-    toys.assign(said=toys.identified.map({True: "identified", False: "refused"})),
+    known.assign(said=known.identified.map({True: "identified", False: "refused"})),
     charts.Axis("truth", "F of the weights"),
     charts.Axis("effective_features", "features counted, F"),
     color=charts.Axis("said", "the package says"),
@@ -222,6 +227,14 @@ charts.points(
 ).properties(
     title="Toy models, counted",
     description="Scatter: features counted from the activations of toy models against effective features of their weights.",
+)
+
+# %% [markdown]
+# %%
+told = known[known.identified]
+print(
+    f"{len(told)} of {len(known)} identified; r = {told.effective_features.corr(told.truth):.3f} on these, "
+    f"{known.effective_features.corr(known.truth):.3f} on all; the interval holds F* in {told.held.mean():.0%}"
 )
 
 # %% [markdown]

@@ -1,7 +1,7 @@
 """The claims on the count. They are our own, and each can fail: bounds and worlds were fixed before the worlds were read."""
 
 from superpos import statistics
-from superpos.claims import Claim, Estimate, OnSide, mean_of
+from superpos.claims import Claim, Estimate, OnSide, correlation_of, mean_of
 from superpos.findings.trust import analysis
 from superpos.sweep import Rows
 
@@ -37,4 +37,16 @@ def refusals(rows: Rows) -> Claim:
     return Claim("trust.wrong_yes", text, "counting.csv", _share(table.identified, "set of rows"), OnSide(-1, 0.1))
 
 
-CLAIMS = (errors, refusals)
+def toys(rows: Rows) -> list[Claim]:
+    """On toy models the count follows the weights, which nobody generated for it; over all of which features were found."""
+    table = analysis.toys(rows).dropna(subset="effective_features")
+    r = correlation_of(table.truth, table.effective_features, "toy model")
+    told = table[table.identified]
+    held = _share(told.held, "toy model")
+    return [
+        Claim("trust.toy_r", "Toy models: F counted follows F of the weights, r above .97", "toy_counting.csv", r, OnSide(1, 0.97)),
+        Claim("trust.toy_coverage", "Toy models: the 90% interval holds F of the weights in 88% or more", "toy_counting.csv", held, OnSide(1, 0.88)),
+    ]  # fmt: skip
+
+
+CLAIMS = (errors, refusals, toys)
