@@ -43,10 +43,12 @@ def toys(rows: Rows) -> list[Claim]:
     r = correlation_of(table.truth, table.effective_features, "toy model")
     told = table[table.identified]
     held = _share(told.held, "toy model")
+    follows = "Toy models: F counted follows F of the weights, r above .97"
+    holds = "Toy models: the 90% interval holds F of the weights in 88% or more"
     return [
-        Claim("trust.toy_r", "Toy models: F counted follows F of the weights, r above .97", "toy_counting.csv", r, OnSide(1, 0.97)),
-        Claim("trust.toy_coverage", "Toy models: the 90% interval holds F of the weights in 88% or more", "toy_counting.csv", held, OnSide(1, 0.88)),
-    ]  # fmt: skip
+        Claim("trust.toy_r", follows, "toy_counting.csv", r, OnSide(1, 0.97)),
+        Claim("trust.toy_coverage", holds, "toy_counting.csv", held, OnSide(1, 0.88)),
+    ]
 
 
 CLAIMS = (errors, refusals, toys)
