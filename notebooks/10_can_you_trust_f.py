@@ -63,7 +63,6 @@ committed: str = "../book/results"  # folder of the committed rows
 
 # %%
 from superpos import chapter, charts
-from superpos.findings.toy import runs as toy_runs
 from superpos.findings.trust import analysis, claims, explorer, runs
 
 here = chapter.begin(results, committed, cluster, digits=3)
@@ -99,9 +98,8 @@ charts.intervals(
 # %%
 said = here.committed["trust_layers"].query("reader == 'count'")
 for row in said.sort_values("layer").itertuples():
-    print(
-        f"{row.name}: F between {row.low:.1f} and {row.high:.1f}; {row.reason if isinstance(row.reason, str) else 'identified'}"
-    )
+    why = row.reason if isinstance(row.reason, str) else "identified"
+    print(f"{row.name}: F between {row.low:.1f} and {row.high:.1f}; {why}")
 
 # %% [markdown]
 # ## How the count is made
@@ -136,9 +134,8 @@ for row in said.sort_values("layer").itertuples():
 # %% tags=["nbval-ignore-output"]
 counted = here.run(runs.count_run, runs.worlds(blocks, n_rows=n_rows, steps=steps), "counting")
 shown = analysis.assessed(counted)
-shown[["kind", "n_neurons", "truth", "effective_features", "low", "high", "bits", "bits_gaussian", "agreement"]].round(
-    1
-)
+names = ["kind", "n_neurons", "truth", "effective_features", "low", "high", "bits", "bits_gaussian", "agreement"]
+shown[names].round(1)
 
 # %%
 planted = shown.dropna(subset="truth")
@@ -204,6 +201,8 @@ analysis.scores(answers)
 # and the toy models below run at quick scale here:
 
 # %% tags=["nbval-ignore-output"]
+from superpos.findings.toy import runs as toy_runs
+
 scored = here.run(runs.score_run, runs.frozen(**compared, n_rows=n_rows), "counting_readers")
 climbed = here.run(runs.layer_run, runs.ladder(**layers, n_rows=n_rows), "trust_layers")
 few_toys = here.run(toy_runs.count_run, [toy_runs.CountRun(**toys)], "toy_counting")
@@ -229,7 +228,6 @@ charts.points(
     description="Scatter: features counted from the activations of toy models against effective features of their weights.",
 )
 
-# %% [markdown]
 # %%
 told = known[known.identified]
 print(
