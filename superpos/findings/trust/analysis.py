@@ -129,6 +129,19 @@ def toys(rows: Rows) -> pd.DataFrame:
     return assessed(counts.assign(n_neurons=5, truth=5 * counts.psi_weights))
 
 
+def of_toys(known: pd.DataFrame) -> pd.DataFrame:
+    """A row for each family (its seed) and number of rows: models, the share answered, r with F of the weights among the
+    answered and among all of which anything was found, median |F / F* − 1| and the share of intervals that hold F*."""
+    lines = []
+    for (family, n_rows), group in known.groupby(["seed", "n_rows"]):
+        told, found = group[group.identified], group.dropna(subset="effective_features")
+        line = {"family": family, "rows": n_rows, "models": len(group), "answered": len(told) / len(group)}
+        line |= {"r, answered": told.truth.corr(told.effective_features)}
+        line |= {"r, all": found.truth.corr(found.effective_features), "median error": (told.ratio - 1).abs().median()}
+        lines.append(line | {"coverage": told.held.mean()})
+    return pd.DataFrame(lines).set_index(["family", "rows"])
+
+
 def rungs(rows: Rows) -> pd.DataFrame:
     """Layers read by each reader: reader, layer (its name), F, low, high; where a reader gives no interval it is a point.
 

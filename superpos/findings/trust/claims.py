@@ -5,6 +5,7 @@ from superpos.claims import Claim, Estimate, OnSide, correlation_of, mean_of
 from superpos.findings.trust import analysis
 from superpos.sweep import Rows
 
+FAMILY, N_ROWS = 7, 10_000  # of toy models, as fixed before any was counted
 UNIT = "world of a kind that no choice was made on"
 
 
@@ -38,8 +39,9 @@ def refusals(rows: Rows) -> Claim:
 
 
 def toys(rows: Rows) -> list[Claim]:
-    """On toy models the count follows the weights, which nobody generated for it; over all of which features were found."""
-    table = analysis.toys(rows).dropna(subset="effective_features")
+    """On toy models the count follows the weights, which nobody generated for it: in the first family and number of rows that
+    were counted, over all models in which features were found."""
+    table = analysis.toys(rows).query("seed == @FAMILY and n_rows == @N_ROWS").dropna(subset="effective_features")
     r = correlation_of(table.truth, table.effective_features, "toy model")
     told = table[table.identified]
     held = _share(told.held, "toy model")
