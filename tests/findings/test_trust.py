@@ -174,3 +174,24 @@ def test_the_explorer_draws_every_kind():
     table = table.assign(ratio=[1.0, 2.0])
     spec = explorer.reader_explorer(table).to_dict()
     assert spec["params"][0]["bind"]["options"] == ["a", "b"]
+
+
+def test_toy_models_by_hand(tmp_path):
+    """Four models of family 7 and four of family 8; of each one is refused, and in family 8 one interval misses."""
+    lines = []
+    for family, counted in ((7, [5, 8, 10, 12]), (8, [5, 8, 10, 30])):
+        for truth, F, agreement in zip([5, 8, 10, 12], counted, [1.0, 1.0, 0.5, 1.0], strict=True):
+            lines.append(
+                {"seed": family, "n_rows": 10_000, "sparsity": 0.9, "psi_weights": truth / 5, "agreement": agreement}
+            )
+            lines[-1] |= {"effective_features": float(F), "halfway": float(F), "bits": 5.0, "bits_gaussian": 16.0}
+            lines[-1] |= {"bits_neurons": 20.0, "codes": 20, "limit": 40, "rows_read": 10_000, "proposal": "topk 2"}
+            lines[-1] |= {f"{end}_{t}": float(F) for end in ("low", "high") for t in (0.02, 0.05, 0.1, 0.2, 0.4)}
+    table = pd.DataFrame(lines).assign(row="1/1", revision="a", versions="v", device="cpu", seconds=1.0, finished="now")
+    table.to_csv(tmp_path / "toy_counting.csv", index=False)
+    known = analysis.toys(Rows(tmp_path))
+    seen = analysis.of_toys(known)
+    assert seen.answered.tolist() == [0.75, 0.75]
+    assert seen.coverage.tolist() == pytest.approx([1, 2 / 3])
+    assert seen["r, all"][7, 10_000] == pytest.approx(1)
+    assert seen["r, answered"][8, 10_000] == pytest.approx(np.corrcoef([5, 8, 12], [5, 8, 30])[0, 1])

@@ -50,7 +50,8 @@ def calibration(rows: Rows) -> pd.DataFrame:
 def write_intervals(rows: Rows, path: str | Path = intervals.ERRORS) -> int:
     """Write the table of calibration errors that ships with the package, and give its number of rows."""
     found = calibration(rows)
-    about = f"# errors |ln(F* / F)| on calibration worlds, from counting.csv: {made_by(rows['counting'])}\n"
+    made = made_by(rows["counting"].query("kind in @task.CALIBRATION and number >= @FRESH"))
+    about = f"# errors |ln(F* / F)| on calibration worlds, from counting.csv: {made}\n"
     Path(path).write_text(about + found.to_csv(index=False, lineterminator="\n"))
     return len(found)
 
