@@ -86,7 +86,7 @@ charts.intervals(
 # And this is one layer of one network, the hidden layer of a small perceptron trained on MNIST, climbed by the ladder of
 # recipes. None of these numbers is wrong as a description of its dictionary. They cannot all be the number of features.
 
-# %% mystnb={"figure": {"caption": "One layer, several readers. The count stands with the interval that the package gives it or, where it refuses, with the range of the readings that the activations admit.", "name": "fig-ladder"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "One layer, several readers. The count stands with the interval that the package gives it or, where it refuses, with the range of the readings that the activations admit, and no dot.", "name": "fig-ladder"}} tags=["hide-input", "nbval-ignore-output"]
 ladder = analysis.rungs(here.committed)
 charts.intervals(
     ladder, charts.Axis("F", "effective features F"), "reader", color=charts.Axis("layer", "layer")
@@ -99,7 +99,7 @@ charts.intervals(
 said = here.committed["trust_layers"].query("reader == 'count'")
 for row in said.sort_values("layer").itertuples():
     why = row.reason if isinstance(row.reason, str) else "identified"
-    print(f"{row.name}: F between {row.low:.1f} and {row.high:.1f}; {why}")
+    print(f"{row.name}: F between {row.low:.1f} and {row.high:.1f}, since\n    {why}")
 
 # %% [markdown]
 # ## How the count is made
@@ -211,9 +211,9 @@ scored[["reader", "kind", "truth", "F"]].round(0)
 # %% [markdown]
 # ## Networks that nobody generated for us
 #
-# In the toy models of the next chapter the weights are known, and so is the number of features that they hold. Two families
-# of a hundred, of seeds that no other row of this book uses, are counted from 10,000 activations and again from 100,000:
-# the sparsest of them show a feature in one row of a thousand.
+# In the toy models of the next chapter the weights are known, and so is the number of features that they hold. A family of a
+# hundred, of a seed that no other row of this book uses, is counted from 10,000 activations of each. The sparsest of them
+# show a feature in one row of a thousand, and so in ten rows of these.
 
 # %% mystnb={"figure": {"caption": "Toy models: features counted from activations against F of the weights, by the shares of ‖W_i‖². Refused are those whose features are too dense to be told from Gaussian noise, and those whose features are so rare that dictionaries of two seeds disagree.", "name": "fig-toys"}} tags=["hide-input", "nbval-ignore-output"]
 known = analysis.toys(here.committed)

@@ -146,9 +146,7 @@ def of_toys(known: pd.DataFrame) -> pd.DataFrame:
 def rungs(rows: Rows) -> pd.DataFrame:
     """Layers read by each reader: reader, layer (its name), F, low, high; where a reader gives no interval it is a point.
 
-    A count that was refused stands in the middle of the range of its readings, by its logarithm.
+    A count that was refused has no F, only the range of its readings.
     """
     table = rows["trust_layers"].assign(layer=lambda t: t.name + ", " + t.dataset)
-    middle = np.sqrt(table.low * table.high)
-    F = table.F.fillna(middle)
-    return table.assign(F=F, low=table.low.fillna(F), high=table.high.fillna(F))
+    return table.assign(low=table.low.fillna(table.F), high=table.high.fillna(table.F))

@@ -12,13 +12,10 @@ from torch import Tensor
 from superpos import PROTOCOL, PUBLISHED, activations, counting, data, metrics, networks, sae, sweep, training
 from superpos.findings.trust import task
 from superpos.measurement import measure_rows
+from superpos.readings import TOP
 from superpos.settings import Count, Positive, Whole, settings
 
 Answer = float | tuple[float, float, float] | None  # F; F with the ends of its interval; or a refusal
-TOP = sae.Settings(
-    activation="topk", k=4, expansion=8.0, tied=False, decoder_bias=True, unit_norm=True, init="unit",
-    loss="mse", lr=3e-3, steps=2_500, patience=None, decay=0.2,
-)  # fmt: skip
 
 
 @settings
