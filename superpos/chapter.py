@@ -39,8 +39,8 @@ class Chapter:
         return [self.committed[name] for name in names]
 
     def verdicts(self, makers: Iterable[Maker]) -> pd.DataFrame:
-        """What the claims come to on the committed rows: a row a claim, by id."""
-        shown = ["id", "paper", "ours", "low", "high", "n", "verdict"]
+        """What the claims come to on the committed rows: a row a claim, by id; what a word rests on stands in verdicts.csv."""
+        shown = ["id", "table", "paper", "ours", "low", "high", "n", "verdict"]
         return table(compute(makers, self.committed))[shown]
 
 

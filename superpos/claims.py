@@ -1,11 +1,18 @@
 """What a claim is, the rules that give it a word, and the table of verdicts.
 
-A claim holds a number of the paper's (or none) against an estimate of ours. Its word is "agrees", "differs" or "open",
-given by a rule that was fixed before the run. Every finding has its claims as functions of committed rows
-(`superpos.findings`), so that all words can be computed again at any time.
+A claim stands in one of three tables, and its word comes from a rule that was fixed before the run:
+
+PAPER      what the paper says: agrees, differs or open; "another protocol" where ours is not the paper's, which decides nothing
+CHECK      our own checks and controls: pass, fail or open
+ELSEWHERE  what we found in other networks or by other measures than the paper's: a value, and no word
+
+Where the paper's protocol is not known (UNKNOWN), and where the interval is over SAEs of one network, a claim of the paper's
+is open. Every finding has its claims as functions of committed rows (`superpos.findings`), so that all words can be
+computed again at any time.
 """
 
 import csv
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,11 +27,17 @@ from superpos import statistics
 from superpos.sweep import Rows
 
 __all__ = [
-    "COLUMNS", "Claim", "Estimate", "MeetsPaper", "NearZero", "OnSide", "Rule", "compute", "correlation_of", "exactly",
-    "mean_of", "not_run", "table", "write",
+    "CHECK", "COLUMNS", "ELSEWHERE", "PAPER", "SAE_SEED", "TABLES", "UNKNOWN", "Claim", "Estimate", "MeetsPaper", "NearZero",
+    "OnSide", "Rule", "compute", "correlation_of", "exactly", "mean_of", "not_run", "table", "write",
 ]  # fmt: skip
 
-COLUMNS = ("id", "claim", "paper", "ours", "low", "high", "n", "verdict", "source")
+PAPER, CHECK, ELSEWHERE = TABLES = ("paper", "check", "elsewhere")
+UNKNOWN = "the paper's protocol is not known"
+SAE_SEED = "SAE seed of one network"  # a unit that says nothing about networks
+CHECKED = {"agrees": "pass", "differs": "fail", "open": "open"}
+COLUMNS = (
+    "id", "table", "claim", "paper", "ours", "low", "high", "interval", "n", "unit", "protocol", "verdict", "differs", "source",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,10 @@ class Rule(Protocol):
 
     def __call__(self, paper: float | None, ours: Estimate) -> str: ...
 
+    def differs(self, paper: float | None) -> str:
+        """What our interval must be for "differs", in words."""
+        ...
+
 
 @dataclass(frozen=True)
 class MeetsPaper:
@@ -64,6 +81,12 @@ class MeetsPaper:
             return "differs"
         return "open" if self.nonzero and ours.low <= 0 <= ours.high else "agrees"
 
+    def differs(self, paper: float | None) -> str:
+        """What our interval must be for "differs", in words."""
+        if paper is None:
+            return "never: the paper gives no number"
+        return f"our interval lies outside {paper - self.error:.3g} to {paper + self.error:.3g}"
+
 
 @dataclass(frozen=True)
 class OnSide:
@@ -80,6 +103,10 @@ class OnSide:
         low, high = sorted(self.direction * (end - self.than) for end in (ours.low, ours.high))
         return "agrees" if low > 0 else "differs" if high < 0 else "open"
 
+    def differs(self, paper: float | None) -> str:
+        """What our interval must be for "differs", in words."""
+        return f"our interval lies {'below' if self.direction > 0 else 'above'} {self.than:g}"
+
 
 @dataclass(frozen=True)
 class NearZero:
@@ -92,14 +119,19 @@ class NearZero:
             return "agrees"
         return "differs" if ours.high < -self.within or self.within < ours.low else "open"
 
+    def differs(self, paper: float | None) -> str:
+        """What our interval must be for "differs", in words."""
+        return f"our interval lies outside ±{self.within:g}"
+
 
 @dataclass(frozen=True)
 class Claim:
     """One claim: its id, what it says, where its number comes from, and what we find.
 
     text: the claim in a sentence; source: the results file behind the estimate; paper: the paper's number, or None;
-    where: the section or figure of the paper that says it, "" for a claim of our own. The word is open where our estimate
-    has no interval.
+    where: the section or figure of the paper that says it, "" for a claim of our own. table: one of TABLES (see the head of
+    the module). protocol: "" where ours is the paper's, at whatever scale; else what is other, or UNKNOWN. possible: the
+    values that such an estimate can take at all. Raises ValueError for a table that is none.
     """
 
     id: str
@@ -109,18 +141,48 @@ class Claim:
     rule: Rule
     paper: float | None = None
     where: str = ""
+    table: str = PAPER
+    protocol: str = ""
+    possible: tuple[float, float] = (-math.inf, math.inf)
+
+    def __post_init__(self) -> None:
+        if self.table not in TABLES:
+            raise ValueError(f"{self.id}: table must be one of {', '.join(TABLES)}, got {self.table!r}")
 
     @property
     def word(self) -> str:
-        """The verdict: "agrees", "differs" or "open"."""
+        """The verdict, as the head of the module has it; open where the estimate has no interval."""
+        if self.table == ELSEWHERE:
+            return ""
         known = bool(np.isfinite([self.estimate.low, self.estimate.high]).all())
-        return self.rule(self.paper, self.estimate) if known else "open"
+        said = self.rule(self.paper, self.estimate) if known else "open"
+        if self.table == CHECK:
+            return CHECKED[said]
+        if self.protocol and self.protocol != UNKNOWN:
+            return "another protocol"
+        return "open" if self.protocol == UNKNOWN or self.estimate.unit == SAE_SEED else said
+
+    @property
+    def differs(self) -> str:
+        """What our interval must be for "differs" or "fail", in words; "" where nothing is decided."""
+        return self.rule.differs(self.paper) if self.word in ("agrees", "differs", "open", "pass", "fail") else ""
 
     def row(self) -> dict[str, Any]:
         """The claim as a row of COLUMNS."""
         ours = self.estimate
-        values = (self.id, self.text, self.paper, ours.value, ours.low, ours.high, ours.n, self.word, self.source)
-        return dict(zip(COLUMNS, values, strict=True))
+        about = (
+            self.id,
+            self.table,
+            self.text,
+            self.paper,
+            ours.value,
+            ours.low,
+            ours.high,
+            ours.kind,
+            ours.n,
+            ours.unit,
+        )
+        return dict(zip(COLUMNS, (*about, self.protocol, self.word, self.differs, self.source), strict=True))
 
 
 def mean_of(values: ArrayLike, unit: str) -> Estimate:

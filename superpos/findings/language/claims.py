@@ -1,6 +1,6 @@
-"""The claims on layers. Their rules, written before there was any row, stand in notebooks/full/07_layers.yaml.
+"""What was found in a small language model of our own. The rules, written before any row, stand in notebooks/full/07_layers.yaml.
 
-The model is not the paper's: its directions are asked for, and the paper's numbers stand beside.
+The model is not the paper's, so that nothing here has a word for or against it: the paper's numbers stand beside.
 """
 
 import math
@@ -8,7 +8,7 @@ import math
 import pandas as pd
 
 from superpos import statistics
-from superpos.claims import Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
+from superpos.claims import CHECK, ELSEWHERE, Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
 from superpos.findings.language import analysis
 from superpos.findings.language.analysis import ATTENTION, L1, MLP, STREAM, UNTRAINED
 from superpos.sweep import Rows
@@ -17,7 +17,8 @@ UNIT, WHERE = "network", "Pythia-70M, layer by layer"
 
 
 def _claim(name: str, text: str, ours: Estimate, rule: Rule, paper: float | None = None, where: str = WHERE) -> Claim:
-    return Claim(f"layers.{name}", f"Small GPT-NeoX of our own: {text}", "layers.csv", ours, rule, paper, where)
+    text, table = f"Small GPT-NeoX of our own: {text}", CHECK if name == "kinds_agree" else ELSEWHERE
+    return Claim(f"layers.{name}", text, "layers.csv", ours, rule, paper, where, table)
 
 
 def _above_one(name: str, text: str, ratios: pd.Series, paper: float | None = None, where: str = WHERE) -> Claim:
@@ -35,10 +36,17 @@ def peak_site(rows: Rows) -> Claim:
     return _above_one("peak_site", text, by_site["mlp.1"] / by_site.drop(columns="mlp.1").max(axis=1), 10.5 / 6.9)
 
 
-def mlp_over_attention(rows: Rows) -> Claim:
-    """MLPs have more features than attentions."""
-    sums = analysis.sites(rows, L1).pivot_table(index="seed", columns="line", values="F", aggfunc="sum")
-    return _above_one("mlp_over_attention", "F of MLPs over F of attention", sums[MLP] / sums[ATTENTION], 36.9 / 17.0)
+def mlp_over_attention(rows: Rows) -> list[Claim]:
+    """MLPs have more features than attentions; and how much of that is there before training."""
+    trained, untrained = (
+        analysis.sites(rows, reading).pivot_table(index="seed", columns="line", values="F", aggfunc="sum")
+        for reading in (L1, UNTRAINED)
+    )
+    ratio, before = trained[MLP] / trained[ATTENTION], untrained[MLP] / untrained[ATTENTION]
+    return [
+        _above_one("mlp_over_attention", "F of MLPs over F of attention", ratio, 36.9 / 17.0),
+        _above_one("mlp_over_attention_gain", "the same, over what it is before training", ratio / before, where=""),
+    ]
 
 
 def hunchback(rows: Rows) -> list[Claim]:

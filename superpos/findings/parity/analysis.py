@@ -101,13 +101,16 @@ def quality(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def ranks(table: pd.DataFrame, column: str, by: Sequence[str] = ("reading", "width")) -> pd.DataFrame:
-    """Spearman's ρ of a column with the dropout rate, mean over seeds; its t interval ends at ±1, where ρ does."""
+    """Spearman's ρ of a column with the dropout rate, mean over seeds by Fisher's z, whose t interval it has.
 
-    def rho(rows: pd.DataFrame) -> float:
-        return statistics.rank_correlation(rows.dropout, rows[column])
+    A ρ beyond ±0.99, whose z would be without bound, counts as that.
+    """
 
-    lines = statistics.by_unit(table, list(by), "seed", "rho", rho)
-    return lines.assign(of=column.replace("_", " "), low=lines.low.clip(-1), high=lines.high.clip(upper=1))
+    def z(rows: pd.DataFrame) -> float:
+        return float(np.arctanh(np.clip(statistics.rank_correlation(rows.dropout, rows[column]), -0.99, 0.99)))
+
+    lines = statistics.by_unit(table, list(by), "seed", "rho", z)
+    return lines.assign(of=column.replace("_", " "), **{name: np.tanh(lines[name]) for name in ("rho", "low", "high")})
 
 
 def falls(table: pd.DataFrame, by: Sequence[str] = ("reading", "width")) -> pd.DataFrame:

@@ -1,20 +1,25 @@
-"""The claims on toy models. The rule was fixed before the run: a claim agrees if the paper's interval meets ours."""
+"""The claims on toy models. The rule was fixed before the run: a claim agrees if the paper's interval meets ours.
 
-from superpos.claims import Claim, MeetsPaper, correlation_of
+The paper does not say how its models' sparsities are spaced, on which r hangs (`toy.analysis.stability`): what r is by SAEs
+decides nothing.
+"""
+
+from superpos.claims import UNKNOWN, Claim, MeetsPaper, correlation_of
 from superpos.findings.toy.analysis import MEASURES, by_model
 from superpos.sweep import Rows
 
 CODES = "Toy models: ψ from SAE codes follows the weights"
 
 
-def _claim(name: str, text: str, measure: str, rows: Rows, paper: float, error: float) -> Claim:
+def _claim(name: str, text: str, measure: str, rows: Rows, paper: float, error: float, protocol: str = "") -> Claim:
     """A measure goes with ψ of the weights, as strongly as in the paper."""
     reading, column = MEASURES[measure]
     models = by_model(rows).groupby("reading").get_group(reading)
     estimate = correlation_of(models.psi_weights, models[column], "toy model")
     return Claim(
-        f"toy.{name}", text, "toy_truth.csv", estimate, MeetsPaper(error), paper, "toy models of superposition"
-    )
+        f"toy.{name}", text, "toy_truth.csv", estimate, MeetsPaper(error), paper, "toy models of superposition",
+        protocol=protocol, possible=(-1, 1),
+    )  # fmt: skip
 
 
 def frobenius(rows: Rows) -> Claim:
@@ -26,12 +31,12 @@ def frobenius(rows: Rows) -> Claim:
 def published(rows: Rows) -> Claim:
     """By the reading of the paper's code, ψ from activations follows that of the weights."""
     text = f"{CODES}, the paper's recipe (r)"
-    return _claim("r_published_recipe", text, "SAE codes, published", rows, 0.94, 0.02)
+    return _claim("r_published_recipe", text, "SAE codes, published", rows, 0.94, 0.02, UNKNOWN)
 
 
 def protocol(rows: Rows) -> Claim:
     """By our protocol, it does too."""
-    return _claim("r_sae_weights", f"{CODES}, our protocol (r)", "SAE codes, protocol", rows, 0.94, 0.02)
+    return _claim("r_protocol", f"{CODES}, our protocol (r)", "SAE codes, protocol", rows, 0.94, 0.02, "our protocol")
 
 
 CLAIMS = (frobenius, published, protocol)

@@ -1,7 +1,9 @@
 """The claims on the count. They are our own, and each can fail: bounds and worlds were fixed before the worlds were read."""
 
+import math
+
 from superpos import statistics
-from superpos.claims import Claim, Estimate, OnSide, correlation_of, mean_of
+from superpos.claims import CHECK, Claim, Estimate, OnSide, correlation_of, mean_of
 from superpos.findings.trust import analysis
 from superpos.sweep import Rows
 
@@ -26,7 +28,15 @@ def errors(rows: Rows) -> list[Claim]:
         "answered": ("70% or more are answered", _share(table.identified, UNIT), OnSide(1, 0.7)),
     }
     return [
-        Claim(f"trust.{name}", f"Unseen worlds: {text}", "counting.csv", estimate, rule)
+        Claim(
+            f"trust.{name}",
+            f"Unseen worlds: {text}",
+            "counting.csv",
+            estimate,
+            rule,
+            table=CHECK,
+            possible=(0, math.inf if "error" in name else 1),
+        )
         for name, (text, estimate, rule) in found.items()
     ]
 
@@ -35,7 +45,8 @@ def refusals(rows: Rows) -> Claim:
     """Rows without features are refused."""
     table = analysis.nothing(rows)
     text = "Rows without features: fewer than one in ten is identified"
-    return Claim("trust.wrong_yes", text, "counting.csv", _share(table.identified, "set of rows"), OnSide(-1, 0.1))
+    ours = _share(table.identified, "set of rows")
+    return Claim("trust.wrong_yes", text, "counting.csv", ours, OnSide(-1, 0.1), table=CHECK, possible=(0, 1))
 
 
 def toys(rows: Rows) -> list[Claim]:
@@ -48,8 +59,8 @@ def toys(rows: Rows) -> list[Claim]:
     follows = "Toy models: F counted follows F of the weights, r above .97"
     holds = "Toy models: the 90% interval holds F of the weights in 88% or more"
     return [
-        Claim("trust.toy_r", follows, "toy_counting.csv", r, OnSide(1, 0.97)),
-        Claim("trust.toy_coverage", holds, "toy_counting.csv", held, OnSide(1, 0.88)),
+        Claim("trust.toy_r", follows, "toy_counting.csv", r, OnSide(1, 0.97), table=CHECK, possible=(-1, 1)),
+        Claim("trust.toy_coverage", holds, "toy_counting.csv", held, OnSide(1, 0.88), table=CHECK, possible=(0, 1)),
     ]
 
 
