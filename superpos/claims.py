@@ -65,7 +65,8 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class MeetsPaper:
-    """Agrees if the paper's interval, its number ± `error`, meets ours, and differs if it does not.
+    """Differs if the paper's interval, its number ± `error`, does not meet ours; agrees if it does, and ours is no wider than
+    the paper's number: an interval so wide would have met almost anything, and is open.
 
     Open without a number of the paper's. nonzero: the claim is also one of something, and open where our interval meets the
     paper's and holds zero.
@@ -79,7 +80,8 @@ class MeetsPaper:
             return "open"
         if not (ours.low <= paper + self.error and paper - self.error <= ours.high):
             return "differs"
-        return "open" if self.nonzero and ours.low <= 0 <= ours.high else "agrees"
+        wide = ours.high - ours.low > abs(paper)
+        return "open" if wide or (self.nonzero and ours.low <= 0 <= ours.high) else "agrees"
 
     def differs(self, paper: float | None) -> str:
         """What our interval must be for "differs", in words."""

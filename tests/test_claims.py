@@ -28,6 +28,8 @@ def claim(low=0.9, high=1.2, *, name="a.x", paper=None, rule=MeetsPaper(), **opt
         (MeetsPaper(), 0.9, 0.91, 0.95, "differs"),
         (MeetsPaper(), 0.9, 0.7, 0.89, "differs"),
         (MeetsPaper(), None, 0.0, 1.0, "open"),
+        (MeetsPaper(), 0.9, 0.4, 1.4, "open"),
+        (MeetsPaper(), -0.9, -1.2, -0.6, "agrees"),
         (MeetsPaper(0.02), 0.9, 0.91, 0.95, "agrees"),
         (MeetsPaper(0.02), 0.9, 0.85, 0.89, "agrees"),
         (MeetsPaper(0.2, nonzero=True), -0.75, -1.0, -0.5, "agrees"),
@@ -61,6 +63,34 @@ def test_without_an_interval_every_claim_is_open(rule):
     assert claim(-2.0, NAN, paper=-1.0, rule=rule).word == "open"
 
 
+@pytest.mark.parametrize(
+    ("table", "protocol", "unit", "words"),
+    [
+        ("paper", "", "network", ["agrees", "differs", "open"]),
+        ("paper", "another optimiser", "network", ["another protocol"] * 3),
+        ("paper", claims.UNKNOWN, "network", ["open"] * 3),
+        ("paper", "", claims.SAE_SEED, ["open"] * 3),
+        ("check", "", "network", ["pass", "fail", "open"]),
+        ("elsewhere", "", "network", ["", "", ""]),
+    ],
+)
+def test_a_word_needs_the_papers_protocol_and_its_unit(table, protocol, unit, words):
+    ends = [(0.2, 0.5), (-0.5, -0.2), (-0.1, 0.1)]
+    made = [
+        Claim("a", "", "a.csv", Estimate(0, *both, "t", unit, 5), OnSide(1), table=table, protocol=protocol)
+        for both in ends
+    ]
+    assert [one.word for one in made] == words
+    assert {one.differs for one in made} == {
+        "our interval lies below 0" if words[0] in ("agrees", "pass", "open") else ""
+    }
+
+
+def test_a_table_that_is_none():
+    with pytest.raises(ValueError, match="a: table must be one of paper, check, elsewhere, got 'own'"):
+        Claim("a", "", "a.csv", estimate(0, 1), OnSide(1), table="own")
+
+
 @pytest.mark.parametrize("direction", [0, 2])
 def test_a_side_is_above_or_below(direction):
     with pytest.raises(ValueError, match=f"direction must be -1 or 1, got {direction}"):
@@ -90,10 +120,10 @@ def test_the_table_is_sorted_has_three_decimals_and_blanks(tmp_path):
     ]
     claims.write(found, tmp_path / "verdicts.csv")
     assert (tmp_path / "verdicts.csv").read_text().splitlines() == [
-        "id,claim,paper,ours,low,high,n,verdict,source",
-        "a.later,What a.later says.,0.123,,,,0,open,a.csv",
-        "a.x,What a.x says.,,2.000,1.000,3.000,3,open,a.csv",
-        "b.x,What b.x says.,1.000,2.040,1.900,2.200,6,differs,a.csv",
+        "id,table,claim,paper,ours,low,high,interval,n,unit,protocol,verdict,differs,source",
+        "a.later,paper,What a.later says.,0.123,,,,made up,0,network,,open,our interval lies outside 0.123 to 0.123,a.csv",
+        "a.x,paper,What a.x says.,,2.000,1.000,3.000,made up,3,network,,open,never: the paper gives no number,a.csv",
+        "b.x,paper,What b.x says.,1.000,2.040,1.900,2.200,made up,6,network,,differs,our interval lies outside 1 to 1,a.csv",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["verdicts.csv"]
     assert claims.table(found).id.tolist() == ["b.x", "a.x", "a.later"]

@@ -540,16 +540,16 @@ def test_controls_are_named_by_how_often_they_are_on(rows):
 
 def test_claims_say_what_made_up_rows_hold(rows):
     found = {claim.id.removeprefix("algorithms."): claim for claim in core.compute(claims.CLAIMS, rows)}
-    assert found["port_exact"].word == "agrees"
+    assert found["port_exact"].word == "pass"
     assert found["n_break_reverse"].estimate.value == pytest.approx((4 + 3 + 6) / 3)
     assert found["n_break_reverse"].text.endswith("solves reverse, compressed (best 3)")
-    assert found["n_break_sort"].word == "open"
+    assert found["n_break_sort"].word == ""
     assert found["n_break_reverse_scratch"].word == "agrees"
     assert found["f_level_reverse"].estimate.value == pytest.approx(6 * 1.1 - 1)
     assert found["f_last_reverse"].estimate.value == pytest.approx(6 * 1.1 + 1)
     assert found["f_level_sort_scratch"].estimate.value == pytest.approx(6 * 0.6)
     assert found["f_last_reverse_recipe"].estimate.value == pytest.approx(6 * (1 + 1.5 / 6) + 1)
-    assert found["f_last_reverse_recipe"].estimate.unit == "SAE seed"
+    assert found["f_last_reverse_recipe"].estimate.unit == core.SAE_SEED
     assert found["psi_max_solved_sort"].estimate.value == pytest.approx(1.1)
     assert found["psi_max_solved_sort_recipe"].estimate.value == pytest.approx(1.375)
     assert found["sparse_control_psi"].word == "agrees"

@@ -1,7 +1,9 @@
 """verdicts.csv is what the claims of all findings give on the committed rows, recomputed here without a kernel."""
 
+import dataclasses
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -25,9 +27,49 @@ def test_every_claim_says_what_its_word_rests_on(found):
         assert claim.estimate.kind, claim.id
         assert claim.estimate.unit, claim.id
         assert (RESULTS / claim.source).exists(), claim.id
-        assert claim.word in ("agrees", "differs", "open"), claim.id
+        allowed = {
+            "paper": ("agrees", "differs", "open", "another protocol"),
+            "check": ("pass", "fail", "open"),
+            "elsewhere": ("",),
+        }
+        assert claim.word in allowed[claim.table], claim.id
         if claim.paper is not None:
             assert claim.where, f"{claim.id} has a number of the paper's, and does not say where it stands"
+
+
+def made_up(claim, low, high):
+    """The claim as it would be with another interval."""
+    return dataclasses.replace(
+        claim, estimate=dataclasses.replace(claim.estimate, value=(low + high) / 2, low=low, high=high)
+    )
+
+
+def test_every_word_could_have_come_out_otherwise(found):
+    """Among intervals that the quantity can have there is one for each word: no rule is one that cannot fail."""
+    for claim in found:
+        if (
+            claim.word in ("", "another protocol")
+            or claims.UNKNOWN in claim.protocol
+            or claim.estimate.unit == claims.SAE_SEED
+        ):
+            continue
+        at = [
+            value
+            for value in (claim.paper, claim.estimate.value, *vars(claim.rule).values())
+            if isinstance(value, float | int)
+        ]
+        reach = 2 * max([1.0, *map(abs, at)])
+        low, high = max(claim.possible[0], -reach), min(claim.possible[1], reach)
+        grid = np.linspace(low, high, 41)
+        words = {made_up(claim, a, b).word for a in grid for b in grid if a <= b}
+        narrow = {made_up(claim, a, a + 1e-3 * (high - low)).word for a in np.linspace(low, high, 20_001)[:-20]}
+        assert {"agrees", "differs", "open"} <= words | narrow or {"pass", "fail", "open"} <= words | narrow, claim.id
+
+
+def test_intervals_of_correlations_and_shares_end_where_these_do(found):
+    for claim in found:
+        ends = [end for end in (claim.estimate.low, claim.estimate.value, claim.estimate.high) if np.isfinite(end)]
+        assert all(claim.possible[0] <= end <= claim.possible[1] for end in ends), claim.id
 
 
 def test_other_rows_give_other_numbers(found, tmp_path):
@@ -39,4 +81,4 @@ def test_other_rows_give_other_numbers(found, tmp_path):
     table.to_csv(path, index=False)
     now = {claim.id: repr(claim.estimate) for claim in findings.every_claim(Rows(tmp_path / "results"))}
     changed = {claim.id for claim in found if now[claim.id] != repr(claim.estimate)}
-    assert changed == {"toy.r_published_recipe", "toy.r_sae_weights"}
+    assert changed == {"toy.r_published_recipe", "toy.r_protocol"}

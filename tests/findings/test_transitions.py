@@ -239,7 +239,7 @@ def test_the_first_mover_is_the_measure_that_moves_first(rows):
     found = analysis.first_movers(rows)
     assert found.measure.unique().tolist() == ["Fourier share, top 5"]
     assert found.lead.tolist() == [-200] * 3
-    assert claims.first_mover(rows).word == "agrees"
+    assert claims.first_mover(rows).estimate.value == -200
     assert analysis.leads(rows).query("measure == 'F, pre'").lead.tolist() == [0, 0, 0]
 
 
@@ -251,7 +251,8 @@ def test_choices_are_compared_with_the_protocol(rows):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "word"), [(0.1, 0.5, "agrees"), (0.2, 0.5, "differs"), (-0.1, 0.5, "open"), (-0.5, 0.1, "open")]
+    ("low", "high", "word"),
+    [(0.1, 0.2, "agrees"), (0.1, 0.5, "open"), (0.2, 0.5, "differs"), (-0.1, 0.5, "open"), (-0.5, 0.1, "open")],
 )
 def test_a_range_that_holds_zero_leaves_a_claim_of_one_run_open(low, high, word):
     assert claims.OneRun(0.02)(0.13, Estimate(0.2, low, high, "", "", 5)) == word

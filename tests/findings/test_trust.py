@@ -114,9 +114,9 @@ def test_claims_can_come_out_either_way(tmp_path, monkeypatch):
     bad.mkdir()
     right = {c.id: c.word for c in [*claims.errors(made_up(good)), claims.refusals(Rows(good))]}
     wrong = {c.id: c.word for c in [*claims.errors(made_up(bad, 1.5, 20.0)), claims.refusals(Rows(bad))]}
-    assert set(right.values()) == {"agrees"}
+    assert set(right.values()) == {"pass"}
     assert {name: word for name, word in wrong.items() if name != "trust.answered"} == dict.fromkeys(
-        ("trust.median_error", "trust.mean_error", "trust.coverage", "trust.wrong_yes"), "differs"
+        ("trust.median_error", "trust.mean_error", "trust.coverage", "trust.wrong_yes"), "fail"
     )
 
 

@@ -1,7 +1,7 @@
 """The claims about adversarial training: H1, H2, Fashion-MNIST (chapter “Under attack”), H3, ResNet-18 (“Room to spare”).
 
-Their rules stand, with their history, in notebooks/full/08_under_attack.yaml and 09_room_to_spare.yaml. The paper's update is that of its code, which
-leaks a gradient ("leak"); the corrected one is another protocol.
+Their rules stand, with their history, in notebooks/full/08_under_attack.yaml and 09_room_to_spare.yaml. The paper's update
+is that of its code, which leaks a gradient ("leak"); the corrected one is another protocol.
 """
 
 import itertools

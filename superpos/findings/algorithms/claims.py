@@ -1,7 +1,8 @@
 """The claims of the algorithms; their rules stand, with their history, in notebooks/full/05_algorithms.yaml.
 
 The paper compresses a program by one descent, which finds no solution here; ours has two phases. Our main reading has λ in the
-sum unit. By the paper's recipe one network of a size was read, by several SAEs, which says nothing about networks: those are open.
+sum unit. By the paper's recipe one network of a size was read, by several SAEs, which says nothing about networks:
+those are open.
 """
 
 import math

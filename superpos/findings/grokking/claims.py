@@ -132,7 +132,8 @@ def correlations(rows: Rows) -> list[Claim]:
             r = one_correlation_of(analysis.correlations(rows, setting, f"F, pre{by}").raw)
             text = f"r of F and LLC, {setting}{RECIPE if by else ''} (range of one run)"
             name = f"r_llc_raw{by.replace(', ', '_')}{suffix}"
-            found.append(_claim(name, text, r, OneRun(), 0.908, protocol=other))
+            how = other or ("LLC sampled hot" if suffix else "")
+            found.append(_claim(name, text, r, OneRun(), 0.908, protocol=how))
     cold = analysis.correlations(rows, "cold", "F, pre")
     text = "F goes with its own LLC more than with that of other networks"
     return [

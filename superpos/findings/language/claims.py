@@ -74,10 +74,11 @@ def untrained_ratio(rows: Rows) -> Claim:
 
 
 def samples_to_converge(rows: Rows) -> Claim:
-    """F of the first MLP is settled before the paper's number of texts; open if it is not in one of the networks."""
+    """After how many texts F of the first MLP is settled; without an interval if it is not in one of the networks."""
     enough = analysis.sites(rows, L1).query("site == 'mlp.0'").enough
-    unknown = Estimate(enough.mean(), math.nan, math.nan, "none: not settled in every network", UNIT, len(enough))
-    ours = mean_of(enough, UNIT) if enough.notna().all() else unknown
+    ours = Estimate(enough.mean(), math.nan, math.nan, "none: not settled in every network", UNIT, len(enough))
+    if enough.notna().all():
+        ours = Estimate(*statistics.geometric_interval(enough), "Student t of logarithms, 95%", UNIT, len(enough))
     text = "texts that are enough for F of the first MLP"
     return _claim("samples_to_converge", text, ours, OnSide(-1, than=20_000), 20_000.0)
 
