@@ -21,7 +21,19 @@ import pandas as pd
 import vl_convert
 from PIL import Image
 
-__all__ = ["COLORS", "Axis", "Column", "as_axis", "compact", "intervals", "lines", "points", "rule_marks", "use"]
+__all__ = [
+    "COLORS",
+    "Axis",
+    "Column",
+    "as_axis",
+    "cells",
+    "compact",
+    "intervals",
+    "lines",
+    "points",
+    "rule_marks",
+    "use",
+]
 
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 COLORS = ["#4269d0", "#d1495b", "#2a9d8f", "#b07d0a", "#8e5bb5", "#6b7280", "#1b9dd9", "#c2571a"]
@@ -291,3 +303,31 @@ def intervals(
         line = alt.Chart(alt.Data(values=[{"v": rule}])).mark_rule(strokeDash=[4, 4], color="#888").encode(x="v:Q")
         layers.insert(0, line)
     return alt.layer(*layers).properties(width=460, height=60 * len(order))
+
+
+def cells(
+    table: pd.DataFrame, x: str, y: str, word: str, colors: Mapping[str, str], tooltip: Sequence[str] = ()
+) -> alt.LayerChart:
+    """A table as coloured cells: a column for each value of x, a line for each of y, and in each cell its word, whose colour is
+    that of `colors`. Every word of a table must have one; ValueError names the first that has none."""
+    unknown = [one for one in table[word].unique() if one not in colors]
+    if unknown:
+        raise ValueError(f"no colour for {unknown[0]!r}; colors has {', '.join(colors)}")
+    order = {"x": list(table[x].unique()), "y": list(table[y].unique())}
+    across = alt.X(
+        x,
+        type="nominal",
+        sort=order["x"],
+        title=None,
+        axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False),
+    )
+    down = alt.Y(
+        y, type="nominal", sort=order["y"], title=None, axis=alt.Axis(labelLimit=440, domain=False, ticks=False)
+    )
+    base = alt.Chart(table).encode(x=across, y=down, tooltip=[x, y, word, *tooltip])
+    hue = alt.Color(
+        word, type="nominal", scale=alt.Scale(domain=list(colors), range=list(colors.values())), legend=None
+    )
+    boxes = base.mark_rect(stroke="white", strokeWidth=2).encode(color=hue)
+    words = base.mark_text(fontSize=11, color="#111").encode(text=alt.Text(word, type="nominal"))
+    return alt.layer(boxes, words).properties(width=105 * len(order["x"]), height=26 * len(order["y"]))

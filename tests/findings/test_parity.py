@@ -231,7 +231,7 @@ def test_the_published_reading_is_the_training_of_two_torch_layers():
 def test_no_two_streams_of_a_run_share_a_seed(monkeypatch):
     """What draws networks, labels, columns and SAEs gets a seed that no other gets, over ten seeds of runs."""
     drawn = []
-    runs.trained.cache_clear()
+    runs._trained.cache_clear()
 
     def note(owner, name, seeds_of):
         inner = getattr(owner, name)

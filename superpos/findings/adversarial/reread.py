@@ -4,7 +4,6 @@ from typing import Any
 
 from superpos import activations, training
 from superpos.findings.adversarial import task
-from superpos.findings.adversarial.runs import some
 from superpos.readings import names_in, read_by
 from superpos.seeds import seed as seed_of
 from superpos.settings import Count, Positive, settings
@@ -35,9 +34,9 @@ def reread_run(run: Reread, *, root: task.Folder = None) -> list[dict[str, Any]]
     images, validation, read, test = task.load(network.dataset, network.n_classes, network.per_class, root=root)
     model, ended = task.trained(network, images, validation)
     layers, seed = [name.strip() for name in run.layers.split(";")], seed_of("adversarial.rows", network.seed)
-    of = activations.read_activations(model, some(read, run.n_images), layers, n_samples=run.n_rows, seed=seed)
+    of = activations.read_activations(model, task.some(read, run.n_images), layers, n_samples=run.n_rows, seed=seed)
     weights, rows = task.layer_weights(model), []
-    about = ended | {"accuracy_0": training.accuracy(model, some(test, run.n_test))}
+    about = ended | {"accuracy_0": training.accuracy(model, task.some(test, run.n_test))}
     for layer in layers:
         asked = {"seed": seed_of("adversarial.sae", network.seed), "label": layer, "sample": of[layer].sample}
         found = read_by(names_in(run.readings), of[layer].x, **asked, length=run.length)

@@ -81,17 +81,12 @@ def attack_run(run: AttackRun, *, folder: task.Folder = None, root: task.Folder 
     images, validation, read, test = task.load(network.dataset, network.n_classes, network.per_class, root=root)
     attack, radii = task.paper_attack(images.shape)
     model, ended = task.trained(network, images, validation, folder)
-    tested = some(test, run.n_test)
+    tested = task.some(test, run.n_test)
     curve = robustness.curve(model, tested, sorted({0.0, *radii, network.epsilon}), attack, seed=seed)
     about = {f"accuracy_{row.epsilon:g}": row.accuracy for row in curve.itertuples()} | ended
     weights = task.layer_weights(model)
-    table = read_layers(model, some({"train": read, "test": test}[run.part], run.n_images), attack, run)
+    table = read_layers(model, task.some({"train": read, "test": test}[run.part], run.n_images), attack, run)
     return [about | row | {"parameters": weights[row["layer"]]} for row in table.to_dict("records")]
-
-
-def some(images: LabelledImages, n: int) -> LabelledImages:
-    """At most n images, always the same."""
-    return images.take(min(n, len(images)), seed=0)
 
 
 def read_layers(model: nn.Module, images: LabelledImages, attack: Attack, run: AttackRun) -> pd.DataFrame:
@@ -137,7 +132,7 @@ def masking_run(run: MaskingRun, *, folder: task.Folder = None, root: task.Folde
     images, validation, _, test = task.load(network.dataset, network.n_classes, network.per_class, root=root)
     model, _ = task.trained(network, images, validation, folder)
     attack, seed = task.paper_attack(images.shape)[0], seed_of("adversarial.attack", network.seed)
-    table = robustness.masking_checks(model, some(test, run.n_test), network.epsilon, attack, seed=seed)
+    table = robustness.masking_checks(model, task.some(test, run.n_test), network.epsilon, attack, seed=seed)
     return table.to_dict("records")
 
 

@@ -192,3 +192,8 @@ def attacked_images(
     parts = [pgd(model, x.to(device), y.to(device), epsilon, attack, seed=next(starts)).to(home) for x, y in batches]
     model.train(was_training)
     return replace(images, images=torch.cat(parts))
+
+
+def some(images: LabelledImages, n: int) -> LabelledImages:
+    """At most n images, always the same."""
+    return images.take(min(n, len(images)), seed=0)

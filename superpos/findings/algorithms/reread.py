@@ -7,7 +7,6 @@ import torch
 from superpos import seeds
 from superpos.findings.algorithms import task
 from superpos.findings.algorithms.programs import compile_program
-from superpos.findings.algorithms.runs import stream_rows
 from superpos.readings import names_in, read_by
 from superpos.settings import Count, Positive, Whole, settings
 
@@ -41,7 +40,7 @@ def reread_run(run: Reread) -> list[dict[str, Any]]:
     for layer, (stream, own) in enumerate(zip(trained.streams, native, strict=True)):
         length = own[real].norm(dim=-1).mean()
         for k, (number, x) in enumerate(zip(numbers, torch.as_tensor(stream), strict=True)):
-            read = stream_rows(x, real, length, number)
+            read = task.stream_rows(x, real, length, number)
             label, seed = f"{run.program}, layer {layer}, network {number}", seeds.seed("algorithms.sae", number)
             found = read_by(
                 names_in(run.readings), read.x, seed=seed, label=label, sample=read.sample, length=run.length

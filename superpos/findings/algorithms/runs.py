@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from jaxtyping import Bool, Float
 from pydantic import Field
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from superpos import metrics, sae, seeds
 from superpos.activations import Rows
@@ -23,7 +21,6 @@ READINGS = {  # λ in the sum unit; four codes a coordinate of the compiled stre
     "small λ": {"l1": 0.1, "of": "coordinate"},
     "4 N codes": {"l1": 0.5, "of": "neuron"},
 }
-ROWS = 10_000  # rows of a stream that an SAE fits and reads
 
 
 @settings
@@ -101,7 +98,7 @@ def network_run(run: Network, keep: str | None = None) -> list[dict[str, Any]]:
     rows = []
     for layer, (stream, own) in enumerate(zip(trained.streams, native, strict=True)):
         length = own[real].norm(dim=-1).mean()
-        of_layer = {k: stream_rows(x, real, length, k) for k, x in zip(numbers, stream, strict=True)}
+        of_layer = {k: task.stream_rows(x, real, length, k) for k, x in zip(numbers, stream, strict=True)}
         rows += [{"layer": layer} | row for row in read_all(of_layer, compiled.n_neurons, run.sae_steps)]
     nowhere = [torch.nan] * run.n_networks
     columns = {"tokens": trained.tokens, "sequences": trained.sequences, "loss": trained.loss}
@@ -118,14 +115,6 @@ def network_run(run: Network, keep: str | None = None) -> list[dict[str, Any]]:
 def kept_path(folder: str | Path, program: str, n_neurons: int) -> Path:
     """Where `network_run` keeps the W of a program in N neurons."""
     return Path(folder) / f"{program}_{n_neurons:02d}.safetensors"
-
-
-def stream_rows(stream: Float[Tensor, "n T N"], real: Bool[Tensor, "n T"], length: Any, seed: int) -> Rows:
-    """Up to ROWS rows of a stream at real positions, brought to a mean length."""
-    sample = torch.arange(len(real))[:, None].expand_as(real)[real]
-    x = stream[real]
-    chosen = torch.randperm(len(x), generator=seeds.generator("algorithms.rows", seed))[:ROWS]
-    return Rows(x[chosen] * (length / x.norm(dim=-1).mean()), sample[chosen])
 
 
 def read_all(rows: Mapping[int, Rows], n_coordinates: int, sae_steps: int) -> list[dict[str, Any]]:
@@ -157,7 +146,7 @@ def published_run(run: Published, folder: str | Path) -> list[dict[str, Any]]:
     rows = []
     for layer, stream in enumerate(streams):
         x = stream[compiled.task.real]
-        x = x[torch.randperm(len(x), generator=seeds.generator("algorithms.rows", run.sae_seed))[:ROWS]]
+        x = x[torch.randperm(len(x), generator=seeds.generator("algorithms.rows", run.sae_seed))[: task.ROWS]]
         fit = sae.fit(x, sae.PUBLISHED.but(epochs=run.epochs), seed=seeds.seed("algorithms.sae", run.sae_seed))
         row = {"layer": layer, "tokens": tokens, "sequences": sequences, "epochs_run": len(fit.history)}
         rows.append(row | reading(fit, x, f"{run.program}, {run.n_neurons} neurons, layer {layer}"))
@@ -171,7 +160,7 @@ def control_run(run: Control) -> list[dict[str, Any]]:
     """
     compiled, numbers = compile_program("reverse"), range(run.seed, run.seed + run.n_networks)
     fitted = task.features(run.kind, run.activity, compiled, 2_000, run.seed)
-    read = task.features(run.kind, run.activity, compiled, ROWS, run.seed + 1)
+    read = task.features(run.kind, run.activity, compiled, task.ROWS, run.seed + 1)
     W = task.compress_features(fitted, run.n_neurons, numbers, steps=run.steps)
     half, scaled, right = read.amax(0) / 2, {}, {}
     for k, w in zip(numbers, W, strict=True):

@@ -10,18 +10,20 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from superpos import seeds
-from superpos.activations import shuffle_columns
+from superpos.activations import Rows, shuffle_columns
 from superpos.findings.algorithms.programs import Attention, Compiled, Task, Transformer, share_right
 from superpos.progress import progress
 
-__all__ = ["Trained", "compress", "compress_features", "compressed", "features", "train_from_scratch"]
+__all__ = ["Trained", "compress", "compress_features", "compressed", "features", "stream_rows", "train_from_scratch"]
 
+ROWS = 10_000  # rows of a stream that an SAE fits and reads
 LENGTH = {"compressed": 50, "scratch": 20}  # sequences of each length in a batch
 
 
@@ -274,3 +276,11 @@ def compress_features(
         return _distance(torch.relu(rows @ W.mT @ W), rows).mean(-1)
 
     return _learn(_start(n_neurons, rows.shape[1], starts), loss, steps, 3e-2)[0]
+
+
+def stream_rows(stream: Float[Tensor, "n T N"], real: Bool[Tensor, "n T"], length: Any, seed: int) -> Rows:
+    """Up to ROWS rows of a stream at real positions, brought to a mean length."""
+    sample = torch.arange(len(real))[:, None].expand_as(real)[real]
+    x = stream[real]
+    chosen = torch.randperm(len(x), generator=seeds.generator("algorithms.rows", seed))[:ROWS]
+    return Rows(x[chosen] * (length / x.norm(dim=-1).mean()), sample[chosen])

@@ -5,8 +5,7 @@ from typing import Any, Literal
 import torch
 
 from superpos import seeds
-from superpos.findings.parity.runs import trained
-from superpos.findings.parity.task import hidden, share_correct
+from superpos.findings.parity.task import hidden, parity, share_correct, train_networks
 from superpos.readings import names_in, read_by
 from superpos.settings import Count, Positive, Share, Whole, settings
 
@@ -35,7 +34,9 @@ class Reread:
 
 def reread_run(run: Reread) -> list[dict[str, Any]]:
     """A row a reading."""
-    (train, test), (network,) = trained(run.seed, False, run.width, (run.dropout,), run.net_epochs)
+    train, test = parity().split(0.2, seeds.seed("parity.split", run.seed))
+    of = {"seeds": [seeds.seed("parity.networks", run.seed)], "dropout": [run.dropout]}
+    (network,) = train_networks(train, **of, width=run.width, epochs=run.net_epochs)
     x = hidden(network, train, run.site)
     x = x[torch.randperm(len(x), generator=seeds.generator("parity.split", run.seed))[: run.n_rows]]
     about = {"accuracy": share_correct(network, test)}

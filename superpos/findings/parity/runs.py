@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from superpos import metrics, sae, seeds
 from superpos.activations import shuffle_columns
-from superpos.findings.parity.task import Parity, hidden, parity, share_correct, train_networks
+from superpos.findings.parity.task import hidden, parity, share_correct, train_networks
 from superpos.measurement import reading
 from superpos.settings import Count, NotNegative, Positive, Whole, one_of, settings
 from superpos.sweep import expand
@@ -114,9 +113,7 @@ def dropout_grid(n_rates: Mapping[str, int], sae_epochs: Mapping[str, int], **ax
 
 
 @functools.lru_cache(maxsize=64)
-def trained(
-    seed: int, shuffled: bool, width: int, rates: tuple[float, ...], epochs: int
-) -> tuple[tuple[Parity, Parity], list[nn.Sequential]]:
+def _trained(seed, shuffled, width, rates, epochs):
     """Samples to train and to test on, and networks, one a rate. Runs that differ only in the SAE share them in a process."""
     train, test = parity().split(0.2, seeds.seed("parity.split", seed))
     train = train.shuffle_labels(seeds.seed("parity.labels", seed)) if shuffled else train
@@ -127,7 +124,7 @@ def trained(
 def _prepared(run, rates):
     """Samples, networks, and of each network the activations to fit and those held out."""
     epochs = 0 if run.state == "untrained" else run.net_epochs
-    samples, networks = trained(run.seed, run.state == "shuffled labels", run.width, rates, epochs)
+    samples, networks = _trained(run.seed, run.state == "shuffled labels", run.width, rates, epochs)
     read = list(samples)
     if run.rows == "released":
         read = [data.at((data.task == 0) & (data.inputs[:, 3:7].sum(1) % 2 == 0)) for data in samples]
