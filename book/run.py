@@ -34,6 +34,7 @@ from papermill.inspection import inspect_notebook
 
 from book import drift
 from superpos import claims, findings, intervals
+from superpos.findings import statements
 from superpos.findings.trust import analysis
 from superpos.sweep import Rows
 
@@ -202,10 +203,13 @@ def run_full(options):
 
 
 def run_verdicts(_):
-    """Compute the claims of all findings from the committed rows, and write book/results/verdicts.csv."""
-    found = findings.every_claim(Rows(RESULTS))
+    """Compute all claims from the committed rows, and the statements by readings, and write them to book/results."""
+    rows = Rows(RESULTS)
+    found = findings.every_claim(rows)
     claims.write(found, RESULTS / "verdicts.csv")
     print(f"written: {len(found)} claims to {os.path.relpath(RESULTS / 'verdicts.csv')}")
+    statements.write(statements.cells(rows, found), RESULTS)
+    print(f"written: statements to {os.path.relpath(RESULTS / 'statements.csv')} and statements.txt")
 
 
 def run_intervals(_):

@@ -245,8 +245,8 @@ charts.intervals(by_reading, psi_axis, "reading", rule=1).properties(
 here.verdicts(claims.CLAIMS)
 
 # %% [markdown]
-# The paper makes no claim about planted data, so the verdict stays open; the number is what to know before trusting
-# any F in this book.
+# The paper makes no claim about planted data, so there is no verdict: the number is what to know before trusting any F in
+# this book that one SAE gave. The {doc}`count <10_can_you_trust_f>` was made because of it.
 #
 # ## Your own model
 #

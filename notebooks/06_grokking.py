@@ -323,8 +323,9 @@ charts.lines(
 # ## Verdict
 #
 # The rules stand in `notebooks/full/06_grokking.yaml`, with their history. A number of the paper's that is of one run agrees if
-# it lies in the range of one more of our runs; *low* and *high* are then that range, which is wider the more our
-# networks differ, and easier to lie in.
+# it lies in the range of one more of our runs; *low* and *high* are then that range. It is wider the more our networks differ, and easier to
+# lie in, so that it is open where it is wider than the paper's number. Only what the paper's recipe reads before the activation is of the
+# paper's protocol; by ours, and after the activation, numbers stand beside and decide nothing. What a verdict needs, and what would have been *differs*, stands beside each in {doc}`the table of verdicts </book/verdicts>`.
 
 # %%
 here.verdicts(claims.CLAIMS)

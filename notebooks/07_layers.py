@@ -322,8 +322,8 @@ analysis.pythia_first_mlp(rows)
 # %% [markdown]
 # ## Verdict
 #
-# The rules stand in `notebooks/full/07_layers.yaml`, written before there was any row. Each network is one unit. The model is not the paper's, so its
-# directions are asked for, and its numbers stand beside.
+# The rules stand in `notebooks/full/07_layers.yaml`, written before there was any row. Each network is one unit. The model is not the paper's,
+# so that nothing here is a word for it or against it: its numbers stand beside. What a verdict needs, and what would have been *differs*, stands beside each in {doc}`the table of verdicts </book/verdicts>`.
 
 # %%
 here.verdicts(claims.CLAIMS)

@@ -266,9 +266,9 @@ shapes.pivot(index=["line", "n_classes"], columns="update", values=["jump", "abo
 #
 # The rules stand in `notebooks/full/08_under_attack.yaml`. H1: how many slopes are above zero, from those that lie above it by Holm's test over all
 # conditions of an update to all but those that lie below it, one-sided, 5% each. H2: in each data set and architecture the slopes on the code of the classes
-# by inverse variances, these pooled with random effects {cite:p}`dersimonian1986meta`. A number agrees if our interval meets the paper's and
-# excludes zero, differs if it misses it, and is open if it meets it and holds zero, or where fewer than two groups were run.
-
+# by inverse variances, these pooled with random effects {cite:p}`dersimonian1986meta`. A number agrees if our interval meets the paper's,
+# excludes zero and is no wider than the paper's number, differs if it misses it, and is open else. The unit are the groups whose slopes are pooled, not
+# the networks. The corrected update is not the paper's, and decides nothing. What a verdict needs, and what would have been *differs*, stands beside each in {doc}`the table of verdicts </book/verdicts>`.
 
 # %%
 print(analysis.sides_in_words(conditions, "fashion-mnist", "mnist"))

@@ -240,9 +240,9 @@ shapes[["jump", "above", "line_p"]].sort_index()
 # ## Verdict
 #
 # The rules stand in `notebooks/full/09_room_to_spare.yaml`. For each number of classes the slopes on ln(width) by inverse variances, pooled with
-# random effects. A number agrees if our interval meets the paper's and excludes zero, differs if it misses it, and is open if it meets it and
-# holds zero, or where fewer than two groups of three widths were run. The paper does not name the base of its logarithm; e is what its slopes in
-# its figure, on ln(width), are compared with below. The claim under the corrected update pools both networks; each by itself stands in the figure below.
+# random effects. The paper gives one number for both networks and does not name the base of its logarithm, so that its sign is asked
+# for, in each network by itself: it agrees if our interval lies above zero, differs if below, and is open while it holds zero. The corrected update and short trainings
+# are not the paper's protocol, and decide nothing. e is what its slopes in its figure, on ln(width), are compared with below. What a verdict needs, and what would have been *differs*, stands beside each in {doc}`the table of verdicts </book/verdicts>`.
 
 # %%
 print("read off the paper's figure, a unit of ln(width):")

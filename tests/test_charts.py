@@ -227,3 +227,12 @@ def test_a_stored_chart_is_drawn_as_the_given_one(name):
     x = alt.X(field, type="quantitative", title="x")
     given = alt.Chart(table).mark_point().encode(x=x, y="who:N", color="yes:N").to_dict()
     assert vl_convert.vegalite_to_svg(charts.compact(given)) == vl_convert.vegalite_to_svg(given)
+
+
+def test_cells_have_a_colour_for_every_word():
+    table = pd.DataFrame({"who": ["a", "a", "b", "b"], "what": ["x", "y"] * 2, "word": ["yes", "no", "no", "yes"]})
+    spec = charts.cells(table, "who", "what", "word", {"yes": "#0f0", "no": "#f00"}).to_dict()
+    assert spec["layer"][0]["encoding"]["color"]["scale"] == {"domain": ["yes", "no"], "range": ["#0f0", "#f00"]}
+    assert spec["layer"][1]["mark"]["type"] == "text"
+    with pytest.raises(ValueError, match="no colour for 'no'; colors has yes"):
+        charts.cells(table, "who", "what", "word", {"yes": "#0f0"})

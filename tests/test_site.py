@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
@@ -134,14 +135,30 @@ def test_a_slider_changes_the_matrix(browser, address):
 
 
 @needs_browser
-def test_the_front_page_shows_the_verdicts(browser, address):
+def test_the_front_page_shows_statements_by_readings(browser, address):
     visit = Visit(browser, f"{address}/book/index.html")
     assert visit.complaints == []
     assert [url for url in visit.requests if not url.startswith(address)] == []
-    table = visit.page.locator("table.verdicts")
-    n_claims = len((ROOT / "book/results/verdicts.csv").read_text().splitlines()) - 1
-    assert table.locator("tbody tr").count() == n_claims
-    assert set(table.locator("td:last-child").all_inner_texts()) <= {"agrees", "differs", "open"}
+    table = visit.page.locator("table.statements")
+    statements = pd.read_csv(ROOT / "book/results/statements.csv")
+    assert table.locator("tbody tr").count() == statements.statement.nunique()
+    shown = [cell.split("\n")[0] for cell in table.locator("tbody td:not(:first-child)").all_inner_texts()]
+    assert shown == statements.verdict.tolist()
+    for line in (ROOT / "book/results/statements.txt").read_text().splitlines():
+        assert visit.page.get_by_text(line).count() == 1
+    for href in table.locator("a").evaluate_all("links => links.map(link => link.href)"):
+        assert visit.page.request.get(href).ok, href
+    visit.page.close()
+
+
+@needs_browser
+def test_the_page_of_verdicts_shows_every_claim(browser, address):
+    visit = Visit(browser, f"{address}/book/verdicts.html")
+    assert visit.complaints == []
+    claims = pd.read_csv(ROOT / "book/results/verdicts.csv", keep_default_na=False)
+    tables = visit.page.locator("table.verdicts")
+    counts = [tables.nth(i).locator("tbody tr").count() for i in range(tables.count())]
+    assert counts == [int((claims.table == name).sum()) for name in ("paper", "check", "elsewhere")]
     visit.page.close()
 
 

@@ -1,9 +1,10 @@
-"""The book's Sphinx extension: Vega-Lite charts and maths without a network, and the table of verdicts.
+"""The book's Sphinx extension: Vega-Lite charts and maths without a network, and tables of verdicts.
 
 - charts: outputs of Vega-Lite's type become a block with the spec as JSON; one script per page draws them. A table that
   several charts of a page draw stands in it once.
 - maths: MathJax is served from the package that carries its files.
-- ``{verdicts}``: a table made from book/results/verdicts.csv; nothing in it is typed.
+- ``{verdicts}``: one of the three tables of book/results/verdicts.csv; ``{statements}``: statements × readings and sentences
+  about them, from book/results/statements.csv; ``{corrections}``: the log of words that changed. Nothing in them is typed.
 - scripts: none that asks another host.
 """
 
@@ -23,7 +24,8 @@ from sphinx.util.fileutil import copy_asset
 
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 HERE = Path(__file__).parent
-VERDICT_FILE = HERE.parent / "results" / "verdicts.csv"
+VERDICT_FILE, STATEMENT_FILE = (HERE.parent / "results" / f"{name}.csv" for name in ("verdicts", "statements"))
+SENTENCE_FILE, CORRECTION_FILE = HERE.parent / "results" / "statements.txt", HERE.parent / "corrections.csv"
 
 
 class Charts(render.MimeRenderPlugin):
@@ -63,45 +65,120 @@ def _json(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
-class Verdicts(SphinxDirective):
-    """Table of the claims in verdicts.csv, in its order; with an argument, of the ids that begin with it."""
+def _rows_of(path, directive):
+    """The rows of a CSV file, on which the page depends."""
+    directive.env.note_dependency(str(path))
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
-    optional_arguments = 1
+
+class Verdicts(SphinxDirective):
+    """Claims of verdicts.csv, in its order: those of the table named (paper, check or elsewhere)."""
+
+    required_arguments = 1
 
     def run(self):
-        self.env.note_dependency(str(VERDICT_FILE))
-        prefix = self.arguments[0] if self.arguments else ""
-        with open(VERDICT_FILE, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["id"].startswith(prefix)]
+        rows = [row for row in _rows_of(VERDICT_FILE, self) if row["table"] == self.arguments[0]]
         if not rows:
-            raise self.error(f"{VERDICT_FILE} holds no verdict whose id begins with {prefix!r}")
-        return [_table(rows)]
+            raise self.error(f"{VERDICT_FILE} holds no claim in the table {self.arguments[0]!r}")
+        heads = {"paper": ("paper says", "verdict", "differs if"), "check": (None, "verdict", "fails if")}
+        paper, verdict, differs = heads.get(self.arguments[0], ("paper says", None, None))
+        lines = [
+            (r["claim"], r["paper"] or "–", _interval(r), _count(r), _Word(r["verdict"], r["protocol"]), r["differs"])
+            for r in rows
+        ]
+        names, widths = ("claim", paper, "ours, and its interval", "n", verdict, differs), (44, 9, 22, 14, 12, 20)
+        kept = [i for i, name in enumerate(names) if name]
+        return [
+            _table([names[i] for i in kept], [[line[i] for i in kept] for line in lines], [widths[i] for i in kept])
+        ]
 
 
-HEADINGS = ("claim", "paper", "ours (95% interval)", "n", "verdict")
+class Corrections(SphinxDirective):
+    """The words that changed: date, claim, from, to and why."""
+
+    def run(self):
+        rows = _rows_of(CORRECTION_FILE, self)
+        lines = [(r["date"], r["id"], _Word(r["was"]), _Word(r["became"]), r["why"]) for r in rows]
+        return [_table(("date", "claim", "was", "became", "why"), lines, (10, 28, 10, 12, 40))]
 
 
-def _table(rows):
-    cells = [[r["claim"], r["paper"] or "–", _interval(r), r["n"], r["verdict"]] for r in rows]
+class Statements(SphinxDirective):
+    """The table of statements by readings, whose lines link to their chapters, after sentences that say what it comes to."""
+
+    def run(self):
+        rows = _rows_of(STATEMENT_FILE, self)
+        readings, lines = list(dict.fromkeys(row["reading"] for row in rows)), {}
+        for row in rows:
+            lines.setdefault((row["words"], row["chapter"]), {})[row["reading"]] = row
+        table = _table(
+            ("statement", *readings),
+            [[_Link(words, chapter), *(_cell(of[one]) for one in readings)] for (words, chapter), of in lines.items()],
+            (40, *(15,) * len(readings)),
+        )
+        table["classes"].append("statements")
+        said = [nodes.paragraph(text=line) for line in SENTENCE_FILE.read_text().splitlines()]
+        return [*said, table]
+
+
+class _Word(str):
+    """A verdict, and what is other than the paper's protocol."""
+
+    def __new__(cls, word, note=""):
+        made = super().__new__(cls, word)
+        made.note = note
+        return made
+
+
+class _Link(str):
+    """Words that lead to a chapter."""
+
+    def __new__(cls, words, chapter):
+        made = super().__new__(cls, words)
+        made.chapter = chapter
+        return made
+
+
+def _cell(row):
+    n = f"{row['identified']} of {row['n']}" if row["verdict"] != "not run" else ""
+    value = f"{float(row['value']):.2f} [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["value"] else ""
+    return _Word(row["verdict"], ", n = ".join(part for part in (value, n) if part) if value else n)
+
+
+def _table(heads, lines, widths):
     table = nodes.table(classes=["verdicts"])
-    group = nodes.tgroup(cols=len(HEADINGS))
+    group = nodes.tgroup(cols=len(heads))
     table += group
-    group += [nodes.colspec(colwidth=width) for width in (52, 10, 22, 6, 10)]
-    group += nodes.thead("", _row(HEADINGS))
-    group += nodes.tbody("", *(_row(line) for line in cells))
+    group += [nodes.colspec(colwidth=width) for width in widths]
+    group += nodes.thead("", _row(heads))
+    group += nodes.tbody("", *(_row(line) for line in lines))
     return table
 
 
 def _interval(row):
-    return f"{row['ours']} ({row['low']} to {row['high']})" if row["low"] else row["ours"]
+    return f"{row['ours']} ({row['low']} to {row['high']}; {row['interval']})" if row["low"] else row["ours"]
+
+
+def _count(row):
+    return f"{row['n']} ({row['unit']})"
 
 
 def _row(texts):
     row = nodes.row()
     for text in texts:
-        style = [f"verdict-{text}"] if text in ("agrees", "differs", "open") else []
-        row += nodes.entry("", nodes.paragraph(text=text, classes=style))
+        row += nodes.entry("", *_paragraphs(text))
     return row
+
+
+def _paragraphs(text):
+    if isinstance(text, _Link):
+        link = nodes.reference("", text, internal=True, refuri=f"../notebooks/{text.chapter}.html")
+        return [nodes.paragraph("", "", link)]
+    if not isinstance(text, _Word):
+        return [nodes.paragraph(text=text)]
+    style = re.sub(r"\W+", "-", text)
+    found = [nodes.paragraph(text=text, classes=[f"verdict-{style}"] if text else [])]
+    return found + ([nodes.paragraph(text=text.note, classes=["verdict-note"])] if text.note else [])
 
 
 def _mathjax_folder():
@@ -156,7 +233,8 @@ def _install_charts():
 
 def setup(app):
     _install_charts()
-    app.add_directive("verdicts", Verdicts)
+    for name, directive in {"verdicts": Verdicts, "statements": Statements, "corrections": Corrections}.items():
+        app.add_directive(name, directive)
     app.add_css_file("superpos.css")
     app.connect("html-page-context", _page, priority=900)
     app.connect("build-finished", _finish)

@@ -7,8 +7,10 @@ identified. The rules were written before the rows, in notebooks/full/11_what_su
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from superpos.claims import Claim, Estimate, NearZero, OnSide, Rule, mean_of, no
 from superpos.readings import NAMED
 from superpos.sweep import Rows
 
-__all__ = ["COLORS", "COLUMNS", "STATEMENTS", "WORDS", "Statement", "attacked", "cells", "refusals", "summary"]
+__all__ = ["COLORS", "COLUMNS", "STATEMENTS", "WORDS", "Statement", "attacked", "cells", "refusals", "summary", "write"]
 
 WORDS = {"agrees": "holds", "differs": "falls", "open": "undecided"}
 NOT_IDENTIFIED, NOT_RUN = "not identified", "not run"
@@ -299,7 +301,7 @@ def summary(table: pd.DataFrame) -> list[str]:
 
 
 def refusals(rows: Rows) -> pd.DataFrame:
-    """How often the count answers in each file of networks read anew, and its most frequent reason not to, without its numbers."""
+    """How often the count answers in each file of networks read anew, and its most frequent reason not to."""
     lines = []
     for name in sorted({one.source.removesuffix(".csv") for one in STATEMENTS if one.values}):
         table = rows[name].query("reading == 'count'")
@@ -313,3 +315,13 @@ def refusals(rows: Rows) -> pd.DataFrame:
         share = 1 - len(refused) / len(table)
         lines.append({"file": name, "layers read": len(table), "answered": share, "most frequent reason": often})
     return pd.DataFrame(lines).set_index("file")
+
+
+def write(table: pd.DataFrame, folder: str | Path) -> None:
+    """Write a table of `cells` as statements.csv, numbers with three decimals, and what it comes to as statements.txt."""
+    files = {"statements.csv": table.to_csv(index=False, lineterminator="\n", float_format="%.3f")}
+    files["statements.txt"] = "".join(f"{line}\n" for line in summary(table))
+    for name, text in files.items():
+        fresh = Path(folder) / f".{name}.new"
+        fresh.write_text(text)
+        os.replace(fresh, Path(folder) / name)

@@ -255,7 +255,7 @@ def test_rows_are_the_real_positions_at_the_length_asked_for(small):
     real = small.task.real
     stream = torch.randn(*real.shape, 4, generator=torch.Generator().manual_seed(0))
     stream[~real] = 1000.0
-    rows = runs.stream_rows(stream, real, 3.0, 1)
+    rows = task.stream_rows(stream, real, 3.0, 1)
     assert len(rows.x) == int(real.sum())
     assert rows.x.norm(dim=1).mean() == pytest.approx(3.0, abs=1e-4)
     assert (rows.sample.bincount() == real.sum(1)).all()
@@ -268,7 +268,7 @@ def test_f_of_a_rotated_stream_is_that_of_the_stream(small):
     turn = torch.linalg.qr(torch.randn(25, 25, generator=torch.Generator().manual_seed(2)))[0]
     length = stream[real].norm(dim=1).mean()
     tables = [
-        pd.DataFrame(runs.read_all({1: runs.stream_rows(x, real, length, 1)}, 25, 2_000))
+        pd.DataFrame(runs.read_all({1: task.stream_rows(x, real, length, 1)}, 25, 2_000))
         for x in (stream, 5 * stream @ turn)
     ]
     plain, turned = (t.set_index("reading").effective_features for t in tables)

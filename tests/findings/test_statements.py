@@ -1,0 +1,212 @@
+"""Statements by readings: every word from made-up rows, by hand; and the rows behind them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from book.run import RESULTS
+from superpos import findings
+from superpos.claims import Claim, Estimate, NearZero, OnSide
+from superpos.findings import statements
+from superpos.findings.adversarial import reread as of_classifiers
+from superpos.findings.algorithms import reread as of_algorithms
+from superpos.findings.grokking import reread as of_grokking
+from superpos.findings.parity import reread as of_parity
+from superpos.findings.statements import Statement
+from superpos.sweep import Rows, expand
+
+PROVENANCE = {"row": "1/1", "revision": "a", "versions": "v", "device": "cpu", "seconds": 1.0, "finished": "now"}
+
+
+def saved(folder, name, lines):
+    pd.DataFrame([PROVENANCE | {"reason": ""} | line for line in lines]).to_csv(folder / f"{name}.csv", index=False)
+    return Rows(folder)
+
+
+def dropped(change, identified=True, reading="count", width=32):
+    """F of five networks without dropout and with it, whose logarithms differ by about `change`."""
+    return [
+        {
+            "reading": reading,
+            "seed": seed,
+            "dropout": rate,
+            "width": width,
+            "expansion": np.nan,
+            "identified": identified,
+        }
+        | {"effective_features": 20 * math.exp((change + 0.01 * seed) * (rate > 0)) if identified else np.nan}
+        for seed in range(5)
+        for rate in (0.0, 0.9)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "word"),
+    [
+        (dropped(-0.5), "holds"),
+        (dropped(0.5), "falls"),
+        (dropped(-0.02), "undecided"),
+        (dropped(0, identified=False), "not identified"),
+        (dropped(-0.5, reading="TopK"), "not run"),
+    ],
+)
+def test_a_cell_gives_each_of_its_words(lines, word, tmp_path):
+    rows = saved(tmp_path, "parity_reread", lines)
+    one = [s for s in statements.STATEMENTS if s.id == "dropout_32"]
+    table = statements.cells(rows, [], one).set_index("reading")
+    assert table.verdict["count"] == word
+    if word == "holds":
+        assert table.value["count"] == pytest.approx(-0.5 + 0.02)
+        assert table.identified["count"] == table.n["count"] == 5
+
+
+def test_half_of_the_networks_must_be_identified(tmp_path):
+    lines = dropped(-0.5)
+    for line in lines[:4]:  # two of five
+        line.update(identified=False, effective_features=np.nan)
+    one = [s for s in statements.STATEMENTS if s.id == "dropout_32"]
+    cell = statements.cells(saved(tmp_path, "parity_reread", lines), [], one).set_index("reading").loc["count"]
+    assert (cell.verdict, cell.n, cell.identified) == ("holds", 5, 3)
+    lines[4].update(identified=False, effective_features=np.nan)
+    (tmp_path / "more").mkdir()
+    cell = statements.cells(saved(tmp_path / "more", "parity_reread", lines), [], one).set_index("reading").loc["count"]
+    assert (cell.verdict, cell.identified) == ("not identified", 2)
+
+
+def attacked(F):
+    """Classifiers of two seeds, whose F under attack is F(architecture, dataset, classes, width, layer) times that without."""
+    nets = [("mlp", data, classes, 32) for data in ("mnist", "fashion-mnist") for classes in (2, 10)]
+    nets += [("mlp1", "mnist", classes, width) for classes in (2, 10) for width in (8, 32, 128)]
+    return [
+        {
+            "reading": "count",
+            "seed": seed,
+            "architecture": a,
+            "dataset": d,
+            "n_classes": c,
+            "width": w,
+            "epsilon": epsilon,
+        }
+        | {"layer": layer, "parameters": parameters, "identified": True}
+        | {"effective_features": 10 * (F(a, d, c, w, layer) if epsilon else 1.0) * (1 + 0.001 * seed * (epsilon > 0))}
+        for seed in (1, 2)
+        for a, d, c, w in nets
+        for layer, parameters in ([("fc2", 300), ("fc3", 100)] if a == "mlp" else [("fc1", 50)])
+        for epsilon in (0.0, 0.3)
+    ]
+
+
+def test_changes_under_attack_by_hand(tmp_path):
+    def factor(architecture, dataset, classes, width, layer):
+        if architecture == "mlp1":
+            return width**0.2
+        log = {("mnist", 2): 0.4, ("mnist", 10): -0.2, ("fashion-mnist", 2): 0.0, ("fashion-mnist", 10): -0.8}[
+            dataset, classes
+        ]
+        return math.exp(log + (0.1 if layer == "fc2" else -0.3))  # which cancel by their parameters
+
+    rows = saved(tmp_path, "adversarial_reread", attacked(factor))
+    some = [s for s in statements.STATEMENTS if s.source == "adversarial_reread.csv"]
+    table = statements.cells(rows, [], some).query("reading == 'count'").set_index("statement")
+    assert table.value.to_dict() == pytest.approx({"h1": 0.4, "h2": -0.6, "fashion": -0.5, "h3": 0.2}, abs=0.01)
+    assert set(table.verdict) == {"holds"}
+
+
+def test_a_statement_takes_the_estimates_of_claims():
+    ours = Estimate(0.95, 0.9, 0.97, "t", "network", 9)
+    known = [Claim("a.one", "", "a.csv", ours, OnSide(1)), Claim("a.two", "", "a.csv", ours, OnSide(1))]
+    one = Statement("x", "It is so", "02", OnSide(1, 0.8), "a.csv", claims={"published": "a.one", "protocol": "a.gone"})
+    table = statements.cells(Rows("."), known, [one]).set_index("reading")
+    assert table.verdict.to_dict() == {
+        "published": "holds",
+        "protocol": "not run",
+        "TopK": "not run",
+        "count": "not run",
+    }
+
+
+def test_sentences_follow_the_cells():
+    words = {"A": "holds holds holds falls", "B": "holds undecided falls holds", "C": "holds holds undecided undecided"}
+    lines = [
+        {"words": name, "reading": reading, "verdict": verdict}
+        for name, row in words.items()
+        for reading, verdict in zip(("published", "protocol", "TopK", "count"), row.split(), strict=True)
+    ]
+    said = statements.summary(pd.DataFrame(lines))
+    assert said == [
+        "Holds by every SAE: A.",
+        "Turns with the SAE, by one of which it holds and by another falls: B.",
+        "By the count, of 3 statements: 1 holds, 1 falls, 1 undecided, 0 not identified, 0 not run.",
+    ]
+    lines[1]["verdict"] = "falls"
+    assert statements.summary(pd.DataFrame(lines))[0] == "Holds by every SAE: nothing."
+
+
+def test_every_rule_can_come_out_either_way():
+    for one in statements.STATEMENTS:
+        made = [Estimate(m, m - 0.01, m + 0.01, "t", "u", 5) for m in (-0.99, 0.0, 0.5, 0.99, 1.5)]
+        words = {one.rule(None, estimate) for estimate in made}
+        edge = one.rule.within if isinstance(one.rule, NearZero) else one.rule.than
+        words.add(one.rule(None, Estimate(edge, edge - 0.01, edge + 0.01, "t", "u", 5)))
+        assert words == {"agrees", "differs", "open"}, one.id
+
+
+def test_the_committed_table_is_that_of_the_rows(tmp_path):
+    rows = Rows(RESULTS)
+    statements.write(statements.cells(rows, findings.every_claim(rows)), tmp_path)
+    for name in ("statements.csv", "statements.txt"):
+        assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wing", "settings", "n"),
+    [
+        (
+            of_parity,
+            {"width": 8, "dropout": 0.5, "seed": 1, "net_epochs": 1, "n_rows": 200, "readings": "TopK;count"},
+            2,
+        ),
+        (of_grokking, {"width": 8, "steps": 4, "first": 2, "seed": 1, "n_rows": 200, "readings": "protocol;count"}, 8),
+        (
+            of_algorithms,
+            {
+                "program": "sort_unique",
+                "n_neurons": 6,
+                "steps": 2,
+                "block_steps": 1,
+                "seed": 1,
+                "n_networks": 2,
+                "readings": "TopK",
+            },
+            6,
+        ),
+        (
+            of_classifiers,
+            {
+                "architecture": "mlp1",
+                "width": 8,
+                "layers": "fc1",
+                "dataset": "digits",
+                "n_classes": 2,
+                "seed": 1,
+                "epsilon": 0.1,
+            }
+            | {"update": "leak", "per_class": 20, "epochs": 1, "attack_steps": 1, "n_rows": 100, "n_images": 100},
+            4,
+        ),
+    ],
+)
+def test_networks_read_anew(wing, settings, n):
+    """A row a layer, step and reading; a run gives the same rows again."""
+    (run,) = expand(wing.Reread, **settings, length=0.005)
+    rows = wing.reread_run(run)
+    assert len(rows) == n
+    assert {row["reading"] for row in rows} <= {"published", "protocol", "TopK", "count"}
+    again = wing.reread_run(run)
+    assert [row["effective_features"] for row in rows] == pytest.approx(
+        [row["effective_features"] for row in again], nan_ok=True
+    )
+    with pytest.raises(ValueError, match="reading must be one of"):
+        expand(wing.Reread, **settings | {"readings": "guess"})
