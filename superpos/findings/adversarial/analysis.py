@@ -245,6 +245,15 @@ def resnet_table(rows: pd.DataFrame) -> pd.DataFrame:
     return table.unstack("layer").join(accuracy, on=[*several, "epsilon"])
 
 
+def resnet_in_words(rows: pd.DataFrame) -> str:
+    """Slopes of F on the radius at each width of ResNet-18, and whether they rise with the width as the paper's do."""
+    table = with_intervals(slopes.slopes(rows)).sort_values("width")
+    each = [f"{row.slope:.1f} [{row.low:.1f}, {row.high:.1f}] at {row.width:g}" for row in table.itertuples()]
+    steps = np.sign(np.diff(table.slope))
+    way = "rise" if (steps > 0).all() else "fall" if (steps < 0).all() else "neither rise nor fall throughout"
+    return f"slopes of F on ε: {', '.join(each)}. They {way} with the width; the paper's rise."
+
+
 def every_choice(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """`slopes_by_choice` of the usual reading, and of F by each of the others, which its `measure` then names."""
     tables = [slopes.slopes_by_choice(slopes.without_silent(rows)[0])]
