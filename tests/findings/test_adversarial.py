@@ -12,10 +12,10 @@ import torch
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
+from book.run import RESULTS
 from superpos import checkpoint, metrics, networks, sae, sweep, training
 from superpos.activations import Rows
 from superpos.attacks import Attack
-from book.run import RESULTS
 from superpos.findings.adversarial import analysis, runs, slopes, task
 from superpos.findings.adversarial.slopes import Choice
 from superpos.settings import build, flat
@@ -656,7 +656,7 @@ def test_sides_and_differences_are_told_in_words():
 @pytest.mark.parametrize(("power", "word"), [(1, "rise"), (-1, "fall")])
 def test_what_is_said_of_resnets_follows_their_rows(power, word):
     """F that goes up with the radius by the width, or by its inverse."""
-    rows = Rows(RESULTS)["adversarial_resnet_wide"]
+    rows = sweep.Rows(RESULTS)["adversarial_resnet_wide"]
     rows["effective_features"] = 10 * (1 + rows.width**power * rows.epsilon) + 0.001 * rows.seed * rows.epsilon
     assert f"They {word} with the width" in analysis.resnet_in_words(rows)
     assert analysis.resnet_in_words(rows).startswith("slopes of F on ε: 0.3" if power > 0 else "slopes of F on ε: 4.0")
