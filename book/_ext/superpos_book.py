@@ -99,7 +99,16 @@ class Corrections(SphinxDirective):
 
     def run(self):
         rows = _rows_of(CORRECTION_FILE, self)
-        lines = [(r["date"], r["id"], _Word(r["was"]), _Word(r["became"]), r["why"]) for r in rows]
+        lines = [
+            (
+                r["date"],
+                _Word(r["id"], r["former_id"] and f"was {r['former_id']}"),
+                _Word(r["was"]),
+                _Word(r["became"]),
+                r["why"],
+            )
+            for r in rows
+        ]
         return [_table(("date", "claim", "was", "became", "why"), lines, (10, 28, 10, 12, 40))]
 
 

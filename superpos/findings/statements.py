@@ -285,16 +285,19 @@ def cells(rows: Rows, claims: Iterable[Claim], statements: Sequence[Statement] =
 
 
 def summary(table: pd.DataFrame) -> list[str]:
-    """What the cells come to, in sentences: what holds by every SAE, what turns with the SAE, and what the count can say."""
+    """What the cells come to, in sentences: what holds and what falls by every SAE (two at least), what turns with it, and what
+    the count can say."""
     verdicts = table.pivot(index="words", columns="reading", values="verdict").loc[table.words.unique(), list(NAMED)]
     saes = verdicts.drop(columns="count")
     holds, falls = saes == "holds", saes == "falls"
     firm = verdicts.index[(holds.sum(axis=1) >= 2) & ~falls.any(axis=1) & ~(saes == WORDS["open"]).any(axis=1)]
+    lost = verdicts.index[(falls.sum(axis=1) >= 2) & ~holds.any(axis=1) & ~(saes == WORDS["open"]).any(axis=1)]
     turns = verdicts.index[holds.any(axis=1) & falls.any(axis=1)]
     counted = verdicts["count"].value_counts()
     told = ", ".join(f"{counted.get(word, 0)} {word}" for word in [*WORDS.values(), NOT_IDENTIFIED, NOT_RUN])
     return [
         f"Holds by every SAE: {'; '.join(firm) or 'nothing'}.",
+        f"Falls by every SAE: {'; '.join(lost) or 'nothing'}.",
         f"Turns with the SAE, by one of which it holds and by another falls: {'; '.join(turns) or 'nothing'}.",
         f"By the count, of {len(verdicts)} statements: {told}.",
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from book.run import RESULTS
+from book.run import RESULTS, ROOT
 from superpos import claims, findings
 from superpos.sweep import Rows
 
@@ -82,3 +82,12 @@ def test_other_rows_give_other_numbers(found, tmp_path):
     now = {claim.id: repr(claim.estimate) for claim in findings.every_claim(Rows(tmp_path / "results"))}
     changed = {claim.id for claim in found if now[claim.id] != repr(claim.estimate)}
     assert changed == {"toy.r_published_recipe", "toy.r_protocol"}
+
+
+def test_the_log_of_corrections_ends_at_the_words_of_now(found):
+    """The newest line of a claim says what its word became."""
+    words = {claim.id: claim.word or "no word" for claim in found}
+    log = pd.read_csv(ROOT / "book" / "corrections.csv", keep_default_na=False)
+    last = log[log.became != "split"].drop_duplicates("id", keep="last").set_index("id").became.to_dict()
+    assert last == {name: words.get(name) for name in last}
+    assert log.why.str.len().min() > 20

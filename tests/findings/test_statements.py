@@ -129,16 +129,20 @@ def test_a_statement_takes_the_estimates_of_claims():
 
 def test_sentences_follow_the_cells():
     words = {"A": "holds holds holds falls", "B": "holds undecided falls holds", "C": "holds holds undecided undecided"}
+    words["D"] = "falls falls falls not-identified"
     lines = [
         {"words": name, "reading": reading, "verdict": verdict}
         for name, row in words.items()
-        for reading, verdict in zip(("published", "protocol", "TopK", "count"), row.split(), strict=True)
+        for reading, verdict in zip(
+            ("published", "protocol", "TopK", "count"), (one.replace("-", " ") for one in row.split()), strict=True
+        )
     ]
     said = statements.summary(pd.DataFrame(lines))
     assert said == [
         "Holds by every SAE: A.",
+        "Falls by every SAE: D.",
         "Turns with the SAE, by one of which it holds and by another falls: B.",
-        "By the count, of 3 statements: 1 holds, 1 falls, 1 undecided, 0 not identified, 0 not run.",
+        "By the count, of 4 statements: 1 holds, 1 falls, 1 undecided, 1 not identified, 0 not run.",
     ]
     lines[1]["verdict"] = "falls"
     assert statements.summary(pd.DataFrame(lines))[0] == "Holds by every SAE: nothing."
