@@ -91,3 +91,4 @@ def test_the_log_of_corrections_ends_at_the_words_of_now(found):
     last = log[log.became != "split"].drop_duplicates("id", keep="last").set_index("id").became.to_dict()
     assert last == {name: words.get(name) for name in last}
     assert log.why.str.len().min() > 20
+    assert not ((log.was != "agrees") & (log.became == "agrees")).any(), "the page says that no word turned into agrees"
