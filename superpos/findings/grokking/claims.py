@@ -11,7 +11,19 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from superpos.claims import CHECK, ELSEWHERE, PAPER, Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
+from superpos.claims import (
+    CHECK,
+    ELSEWHERE,
+    PAPER,
+    UNKNOWN,
+    Claim,
+    Estimate,
+    MeetsPaper,
+    NearZero,
+    OnSide,
+    Rule,
+    mean_of,
+)
 from superpos.findings.grokking import analysis, transitions
 from superpos.sweep import Rows
 
@@ -115,16 +127,16 @@ def sharpness(rows: Rows) -> list[Claim]:
         inside = Estimate(*transitions.ratio_interval(fell.inside, fell.fall), "jackknife, 95%", UNIT, len(fell))
         text = f"more than half of the fall of F happens in the transition{RECIPE if by else ''}"
         found.append(_claim(f"sharpness{by.replace(', ', '_')}", text, inside, OnSide(1, than=0.5), protocol=other))
-    fell = analysis.peak_falls(rows, "F, pre")
-    over = transitions.pseudo_values(fell.inside, fell.fall) - fell.time
-    text = "the transition's share of the fall exceeds its share of the time"
-    return [*found, _mean("sharp_over_time", text, over, OnSide(1), CHECK)]
+        over = transitions.pseudo_values(fell.inside, fell.fall) - fell.time
+        text = f"the transition's share of the fall exceeds its share of the time{RECIPE if by else ''}"
+        found.append(_mean(f"sharp_over_time{by.replace(', ', '_')}", text, over, OnSide(1), CHECK))
+    return found
 
 
 def correlations(rows: Rows) -> list[Claim]:
     """F goes with the LLC: as strongly as in the paper, by each reading; beyond the trend, and beyond other networks' LLC.
 
-    The paper's setting of the LLC is not known: of ours the cold one is the main one.
+    The paper's setting of the LLC, on which r hangs, is not known: nothing is decided.
     """
     found = []
     for by, other in READ_BY.items():
@@ -132,7 +144,7 @@ def correlations(rows: Rows) -> list[Claim]:
             r = one_correlation_of(analysis.correlations(rows, setting, f"F, pre{by}").raw)
             text = f"r of F and LLC, {setting}{RECIPE if by else ''} (range of one run)"
             name = f"r_llc_raw{by.replace(', ', '_')}{suffix}"
-            how = other or ("LLC sampled hot" if suffix else "")
+            how = other or UNKNOWN
             found.append(_claim(name, text, r, OneRun(), 0.908, protocol=how))
     cold = analysis.correlations(rows, "cold", "F, pre")
     text = "F goes with its own LLC more than with that of other networks"

@@ -107,6 +107,13 @@ def scores(readers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("reader")
 
 
+def shared(readers: pd.DataFrame) -> pd.DataFrame:
+    """Answers on the worlds that every reader was asked and answered."""
+    known = readers[readers.truth.notna() & readers.answered]
+    asked = known.groupby(["kind", "number"]).reader.transform("nunique")
+    return known[asked == readers.reader.nunique()]
+
+
 def beside(readers: pd.DataFrame) -> pd.DataFrame:
     """Answers over the truth, for worlds that have one: column `ratio`."""
     known = readers[readers.truth.notna() & readers.answered]
