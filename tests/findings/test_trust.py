@@ -195,3 +195,11 @@ def test_toy_models_by_hand(tmp_path):
     assert seen.coverage.tolist() == pytest.approx([1, 2 / 3])
     assert seen["r, all"][7, 10_000] == pytest.approx(1)
     assert seen["r, answered"][8, 10_000] == pytest.approx(np.corrcoef([5, 8, 12], [5, 8, 30])[0, 1])
+
+
+def test_readers_are_compared_on_worlds_that_all_answered():
+    lines = [("a", 1, True), ("a", 2, True), ("a", 3, False), ("b", 1, True), ("b", 2, False), ("b", 3, True)]
+    table = pd.DataFrame(lines, columns=["reader", "number", "answered"]).assign(kind="k", truth=5.0, F=5.0)
+    shared = analysis.shared(table)
+    assert shared.number.tolist() == [1, 1]
+    assert shared.reader.tolist() == ["a", "b"]

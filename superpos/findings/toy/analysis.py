@@ -61,7 +61,10 @@ def stability(rows: Rows, axis: str) -> pd.DataFrame:
     own = table.reading.map({name: settings.l1 for name, settings in READINGS.items()})
     table = table.assign(l1=table.l1.fillna(own))
     plain = _plain(table).assign(l1=table.l1 == own).drop(columns=axis)
-    return correlations(table[plain.all(axis=1)].sort_values(axis), "reading", axis)
+    once = table[plain.all(axis=1)].drop_duplicates(
+        ["reading", axis, "model"]
+    )  # the default λ was run by name and as default
+    return correlations(once.sort_values(axis), "reading", axis)
 
 
 def families(rows: Rows) -> pd.DataFrame:
