@@ -192,8 +192,9 @@ def find(x: Float[Tensor, "n N"], settings: Settings = COUNTING, *, seed: int = 
 
     def try_out(proposal: Proposal, penalty: float) -> None:
         A, b = coding.refine(busy, proposal.A, proposal.b, penalty)
-        if len(A) > 1:
-            proposal.codes.append(coding.price(rows, A, b, penalty, weights, ready.lengths))
+        code = coding.price(rows, A, b, penalty, weights, ready.lengths) if len(A) > 1 else None
+        if code is not None and bool((code.totals > 0).any()):  # a strong penalty can leave no code active
+            proposal.codes.append(code)
 
     for proposal in proposals:
         for penalty in settings.penalties:
@@ -323,7 +324,8 @@ def _halfway(proposal, busy, rows, weights, lengths):
     if proposal.half is None or len(proposal.half[0]) < 2:
         return math.nan
     A, b = coding.refine(busy, *proposal.half, proposal.best.penalty)
-    return _count(coding.price(rows, A, b, proposal.best.penalty, weights, lengths)) if len(A) > 1 else math.nan
+    code = coding.price(rows, A, b, proposal.best.penalty, weights, lengths) if len(A) > 1 else None
+    return _count(code) if code is not None and bool((code.totals > 0).any()) else math.nan
 
 
 def evidence(found: Found) -> dict[str, int | float | str]:

@@ -130,3 +130,14 @@ def test_rows_that_are_hardly_ever_moved():
     world = World(n_features=8, n_neurons=8, active=0.05)
     found = counting.find(world.rows(20_000), QUICK)
     assert found.effective_features == pytest.approx(world.truth, rel=0.1)
+
+
+def test_penalties_that_leave_no_code_active_are_a_no():
+    """A dictionary whose codes are all dead at a penalty is no candidate; where none is left the count refuses."""
+    x = World(n_features=24, n_neurons=8, active=1.0).rows(2_000)
+    short = QUICK.but(steps=200)
+    row = superpos.measure_rows(x, sae=short.but(penalties=(1e6,), more_penalties=(1e6,))).iloc[0]
+    assert not row.identified
+    assert len(row.reason) > 20
+    some = counting.find(x, short.but(more_penalties=(0.5, 1e6)))
+    assert all(F > 0 for F, _ in some.readings)
