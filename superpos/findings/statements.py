@@ -216,7 +216,7 @@ STATEMENTS = (
     ),
     Statement(
         "h1",
-        "H1: training against attacks does not always lower F",
+        "H1: training against attacks does not always lower F (later layers of an MLP)",
         "08_under_attack",
         OnSide(1),
         "adversarial_reread.csv",
@@ -224,7 +224,7 @@ STATEMENTS = (
     ),
     Statement(
         "h2",
-        "H2: it lowers F more where there are more classes",
+        "H2: it lowers F more where there are more classes (later layers of an MLP)",
         "08_under_attack",
         OnSide(-1),
         "adversarial_reread.csv",
@@ -232,7 +232,7 @@ STATEMENTS = (
     ),
     Statement(
         "fashion",
-        "It lowers F more on Fashion-MNIST than on MNIST",
+        "It lowers F more on Fashion-MNIST than on MNIST (later layers of an MLP)",
         "08_under_attack",
         OnSide(-1),
         "adversarial_reread.csv",
@@ -240,7 +240,7 @@ STATEMENTS = (
     ),
     Statement(
         "h3",
-        "H3: it lowers F less in wider networks (MLPs)",
+        "H3: it lowers F less in wider networks (MLPs of one layer)",
         "09_room_to_spare",
         OnSide(1),
         "adversarial_reread.csv",
