@@ -82,7 +82,10 @@ charts.cells(
 )
 
 # %%
-print("\n".join(statements.summary(table)))
+import textwrap
+
+for line in statements.summary(table):
+    print(textwrap.fill(line, 90, subsequent_indent="  "))
 
 # %% [markdown]
 # A cell that says *not identified* is no verdict against a statement. It says that the activations do not tell how many features

@@ -309,7 +309,7 @@ def cells(
     table: pd.DataFrame, x: str, y: str, word: str, colors: Mapping[str, str], tooltip: Sequence[str] = ()
 ) -> alt.LayerChart:
     """A table as coloured cells: a column for each value of x, a line for each of y, and in each cell its word, whose colour is
-    that of `colors`. Every word of a table must have one; ValueError names the first that has none."""
+    that of `colors`. What stands in brackets in y is a line of its own. ValueError names the first word without a colour."""
     unknown = [one for one in table[word].unique() if one not in colors]
     if unknown:
         raise ValueError(f"no colour for {unknown[0]!r}; colors has {', '.join(colors)}")
@@ -321,13 +321,14 @@ def cells(
         title=None,
         axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False),
     )
-    down = alt.Y(
-        y, type="nominal", sort=order["y"], title=None, axis=alt.Axis(labelLimit=440, domain=False, ticks=False)
+    two_lines = alt.Axis(
+        labelLimit=320, labelExpr="split(replace(datum.label, ')', ''), ' (')", domain=False, ticks=False
     )
+    down = alt.Y(y, type="nominal", sort=order["y"], title=None, axis=two_lines)
     base = alt.Chart(table).encode(x=across, y=down, tooltip=[x, y, word, *tooltip])
     hue = alt.Color(
         word, type="nominal", scale=alt.Scale(domain=list(colors), range=list(colors.values())), legend=None
     )
     boxes = base.mark_rect(stroke="white", strokeWidth=2).encode(color=hue)
     words = base.mark_text(fontSize=11, color="#111").encode(text=alt.Text(word, type="nominal"))
-    return alt.layer(boxes, words).properties(width=105 * len(order["x"]), height=26 * len(order["y"]))
+    return alt.layer(boxes, words).properties(width=82 * len(order["x"]), height=34 * len(order["y"]))

@@ -157,7 +157,7 @@ def _width(rows: Rows) -> pd.DataFrame:
     return _combined(table, lambda t: t.width.map(x) / scale)
 
 
-_WEIGHTS = "F read from activations follows F of the weights in toy models (r above .92)"
+_WEIGHTS = "F follows the weights in toy models (r above .92)"
 STATEMENTS = (
     Statement(
         "toy",
