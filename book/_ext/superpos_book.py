@@ -25,6 +25,7 @@ from sphinx.util.fileutil import copy_asset
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 HERE = Path(__file__).parent
 VERDICT_FILE, STATEMENT_FILE = (HERE.parent / "results" / f"{name}.csv" for name in ("verdicts", "statements"))
+ROWS_URL = "https://github.com/superpos/superpos/blob/main/book/results"
 SENTENCE_FILE, CORRECTION_FILE = HERE.parent / "results" / "statements.txt", HERE.parent / "corrections.csv"
 
 
@@ -119,10 +120,10 @@ class Statements(SphinxDirective):
         rows = _rows_of(STATEMENT_FILE, self)
         readings, lines = list(dict.fromkeys(row["reading"] for row in rows)), {}
         for row in rows:
-            lines.setdefault((row["words"], row["chapter"]), {})[row["reading"]] = row
+            lines.setdefault((row["words"], row["chapter"], row["source"]), {})[row["reading"]] = row
         table = _table(
             ("statement", *readings),
-            [[_Link(words, chapter), *(_cell(of[one]) for one in readings)] for (words, chapter), of in lines.items()],
+            [[_Link(*about), *(_cell(of[one]) for one in readings)] for about, of in lines.items()],
             (40, *(15,) * len(readings)),
         )
         table["classes"].append("statements")
@@ -140,11 +141,11 @@ class _Word(str):
 
 
 class _Link(str):
-    """Words that lead to a chapter."""
+    """Words that lead to a chapter, and below them the name of the rows, which leads to these."""
 
-    def __new__(cls, words, chapter):
+    def __new__(cls, words, chapter, rows):
         made = super().__new__(cls, words)
-        made.chapter = chapter
+        made.chapter, made.rows = chapter, rows
         return made
 
 
@@ -182,7 +183,8 @@ def _row(texts):
 def _paragraphs(text):
     if isinstance(text, _Link):
         link = nodes.reference("", text, internal=True, refuri=f"../notebooks/{text.chapter}.html")
-        return [nodes.paragraph("", "", link)]
+        rows = nodes.reference("", text.rows, refuri=f"{ROWS_URL}/{text.rows}")
+        return [nodes.paragraph("", "", link), nodes.paragraph("", "", rows, classes=["verdict-note"])]
     if not isinstance(text, _Word):
         return [nodes.paragraph(text=text)]
     style = re.sub(r"\W+", "-", text)
