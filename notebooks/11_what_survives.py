@@ -88,6 +88,49 @@ for line in statements.summary(table):
     print(textwrap.fill(line, 90, subsequent_indent="  "))
 
 # %% [markdown]
+# How large the changes are, wherever a reading gives a number. First dropout, and a network that groks: the change of $\ln F$, which the
+# statements say is below zero.
+
+# %% mystnb={"figure": {"caption": "Change of ln F from dropout 0 to 0.9, and from step 800 to the end of a network that groks, by reading: mean over networks with 95% t interval. Left of the dashed line the statement holds.", "name": "fig-statements-changes"}} tags=["hide-input", "nbval-ignore-output"]
+told = table.dropna(subset=["low"])
+charts.intervals(
+    told[told.statement.str.contains("dropout|grokking")],
+    charts.Axis("value", "change of ln F"),
+    "words",
+    color="reading",
+    rule=0,
+).properties(
+    title="Does F fall with dropout, and with understanding?",
+    description="Dots with intervals: change of the logarithm of effective features by statement and reading.",
+)
+
+# %% [markdown]
+# The statements about training against attacks. H1 and H3 say *above* zero, H2 and Fashion-MNIST *below*.
+
+# %% mystnb={"figure": {"caption": "Statements about training against attacks: H1 and the differences of H2 and Fashion-MNIST in ln F, H3 a slope on ln(width); mean over three seeds with 95% t interval.", "name": "fig-statements-attacks"}} tags=["hide-input", "nbval-ignore-output"]
+charts.intervals(
+    told[told.chapter.str.contains("attack|room")],
+    charts.Axis("value", "change of ln F"),
+    "words",
+    color="reading",
+    rule=0,
+).properties(
+    title="What training against attacks does to F",
+    description="Dots with intervals: change of the logarithm of effective features under attack by statement and reading.",
+)
+
+# %% [markdown]
+# And the superposition $\psi = F/N$ of programs that were compressed to twelve neurons and answer everything, which the paper has below one.
+
+# %% mystnb={"figure": {"caption": "Superposition of solved programs by reading: mean over five compressions with 95% t interval. Left of the dashed line the statement holds.", "name": "fig-statements-programs"}} tags=["hide-input", "nbval-ignore-output"]
+charts.intervals(
+    told[told.statement == "algorithms"], charts.Axis("value", "superposition ψ = F / N"), "reading", rule=1
+).properties(
+    title="Superposition in solved programs",
+    description="Dots with intervals: superposition of compressed programs that answer everything, by reading.",
+)
+
+# %% [markdown]
 # A cell that says *not identified* is no verdict against a statement. It says that the activations do not tell how many features
 # there are: a code without features writes them as briefly, or two dictionaries disagree. Where most of the last column says so,
 # the statement may be true of networks, and no reading of F known to this book can show it.

@@ -154,13 +154,13 @@ def test_some_verdicts_recomputed_with_numpy_alone():
     results = ROOT / "book" / "results"
     verdicts = pd.read_csv(results / "verdicts.csv").set_index("id")
     truth = pd.read_csv(results / "toy_truth.csv")
-    for reading, claim in (("protocol", "toy.r_sae_weights"), ("published", "toy.r_published_recipe")):
+    for reading, claim in (("protocol", "toy.r_protocol"), ("published", "toy.r_published_recipe")):
         mean = truth[truth.reading == reading].groupby("model")[["psi", "psi_weights"]].mean()
         r = np.corrcoef(mean.psi, mean.psi_weights)[0, 1]
         assert verdicts.ours[claim] == pytest.approx(r, abs=5e-4)
         assert verdicts.low[claim] < r < verdicts.high[claim]
         assert verdicts.n[claim] == len(mean) == 100
-    assert verdicts.low["toy.r_sae_weights"] >= 0.95
+    assert verdicts.low["toy.r_protocol"] >= 0.95
     assert verdicts.ours["toy.r_frobenius_weights"] >= 0.985
 
 

@@ -106,7 +106,7 @@ def _grokking(site: str) -> Values:
     def values(rows: Rows) -> pd.DataFrame:
         table = rows["grokking_reread"]
         table = table[table.site == site]
-        return _change(table, SEED, "step", table.step.min(), table.step.max())
+        return _change(table, SEED, "step", int(table.step.min()), int(table.step.max()))
 
     return values
 
@@ -117,7 +117,7 @@ def attacked(rows: Rows, architecture: str) -> pd.DataFrame:
     table = rows["adversarial_reread"]
     table = table[table.architecture == architecture]
     by = [*SEED, "dataset", "n_classes", "width"]
-    changes = _change(table, [*by, "layer", "parameters"], "epsilon", 0.0, table.epsilon.max())
+    changes = _change(table, [*by, "layer", "parameters"], "epsilon", 0.0, float(table.epsilon.max()))
     changes["weighed"] = changes.value * changes.parameters
     sums = changes.groupby(by).agg(
         weighed=("weighed", lambda v: v.sum(skipna=False)),
