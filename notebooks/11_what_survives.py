@@ -85,7 +85,7 @@ charts.cells(
 import textwrap
 
 for line in statements.summary(table):
-    print(textwrap.fill(line, 90, subsequent_indent="  "))
+    print(textwrap.fill(line, 78, subsequent_indent="  "))
 
 # %% [markdown]
 # How large the changes are, wherever a reading gives a number. First dropout, and a network that groks: the change of $\ln F$, which the
@@ -96,7 +96,7 @@ told = table.dropna(subset=["low"])
 charts.intervals(
     told[told.statement.str.contains("dropout|grokking")],
     charts.Axis("value", "change of ln F"),
-    "words",
+    "statement",
     color="reading",
     rule=0,
 ).properties(
@@ -111,7 +111,7 @@ charts.intervals(
 charts.intervals(
     told[told.chapter.str.contains("attack|room")],
     charts.Axis("value", "change of ln F"),
-    "words",
+    "statement",
     color="reading",
     rule=0,
 ).properties(
