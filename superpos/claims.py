@@ -152,22 +152,25 @@ class Claim:
             raise ValueError(f"{self.id}: table must be one of {', '.join(TABLES)}, got {self.table!r}")
 
     @property
+    def decides(self) -> bool:
+        """Whether the rule has a say: in a check of ours, and where ours is the paper's protocol and speaks of networks."""
+        return self.table == CHECK or (self.table == PAPER and not self.protocol and self.estimate.unit != SAE_SEED)
+
+    @property
     def word(self) -> str:
         """The verdict, as the head of the module has it; open where the estimate has no interval."""
         if self.table == ELSEWHERE:
             return ""
+        if not self.decides:
+            return "open" if self.protocol in ("", UNKNOWN) else "another protocol"
         known = bool(np.isfinite([self.estimate.low, self.estimate.high]).all())
         said = self.rule(self.paper, self.estimate) if known else "open"
-        if self.table == CHECK:
-            return CHECKED[said]
-        if self.protocol and self.protocol != UNKNOWN:
-            return "another protocol"
-        return "open" if self.protocol == UNKNOWN or self.estimate.unit == SAE_SEED else said
+        return CHECKED[said] if self.table == CHECK else said
 
     @property
     def differs(self) -> str:
         """What our interval must be for "differs" or "fail", in words; "" where nothing is decided."""
-        return self.rule.differs(self.paper) if self.word in ("agrees", "differs", "open", "pass", "fail") else ""
+        return self.rule.differs(self.paper) if self.decides else ""
 
     def row(self) -> dict[str, Any]:
         """The claim as a row of COLUMNS."""

@@ -17,7 +17,7 @@ from superpos import counting, sae
 from superpos.measurement import measure_rows
 from superpos.settings import one_of
 
-__all__ = ["NAMED", "TOP", "changed", "names_in", "read_by"]
+__all__ = ["ALL", "NAMED", "TOP", "changed", "names_in", "read_by"]
 
 TOP = sae.Settings(
     activation="topk", k=4, expansion=8.0, tied=False, decoder_bias=True, unit_norm=True, init="unit",
@@ -29,6 +29,7 @@ NAMED: dict[str, sae.Settings | counting.Settings] = {
     "TopK": TOP,
     "count": counting.COUNTING,
 }
+ALL = ";".join(NAMED)
 
 
 def names_in(readings: str) -> list[str]:
@@ -70,6 +71,6 @@ def read_by(
         seen = measure_rows(x, sae=own, seeds=[seed], label=f"{label}, {name}", **more).iloc[0]
         row = {"reading": name, "n_neurons": x.shape[1], "effective_features": seen.effective_features}
         row |= {end: seen.get(f"effective_features_{end}", math.nan) for end in ("low", "high")}
-        row |= {"identified": bool(seen.get("identified", seen.effective_features == seen.effective_features))}
+        row |= {"identified": bool(seen.get("identified", math.isfinite(seen.effective_features)))}
         rows.append(row | {"reason": seen.get("reason", ""), "fvu": seen.fvu, "l0": seen.l0})
     return rows

@@ -127,6 +127,7 @@ class Statements(SphinxDirective):
             (40, *(15,) * len(readings)),
         )
         table["classes"].append("statements")
+        self.env.note_dependency(str(SENTENCE_FILE))
         said = [nodes.paragraph(text=line) for line in SENTENCE_FILE.read_text().splitlines()]
         return [*said, table]
 

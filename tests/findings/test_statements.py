@@ -214,3 +214,14 @@ def test_networks_read_anew(wing, settings, n):
     )
     with pytest.raises(ValueError, match="reading must be one of"):
         expand(wing.Reread, **settings | {"readings": "guess"})
+
+
+def test_what_cannot_be_read_is_told_before_anything_is_trained(monkeypatch):
+    with pytest.raises(ValueError, match="first must lie before the last step, 4, got 4"):
+        expand(of_grokking.Reread, width=8, steps=4, first=4, seed=1)
+    monkeypatch.setattr(of_classifiers.task, "trained", lambda *a: pytest.fail("trained"))
+    about = {"architecture": "mlp1", "width": 8, "dataset": "digits", "n_classes": 2, "seed": 1, "epsilon": 0.1}
+    about |= {"update": "leak", "per_class": 20, "epochs": 1, "attack_steps": 1, "n_rows": 100, "n_images": 100}
+    (run,) = expand(of_classifiers.Reread, **about, layers="fc1;fc9")
+    with pytest.raises(ValueError, match="fc9"):
+        of_classifiers.reread_run(run)

@@ -145,7 +145,7 @@ def resnet_widths(rows: Rows) -> Iterator[Claim]:
             estimate = Estimate(row.slope, row.low, row.high, "Student t, 95%", "network", row.n)
             text, paper = (
                 f"{which}: slope of F on ε at {row.width:g} of the width",
-                {0.25: -1.6, 0.5: 10.0, 1.0: 44.0}[row.width],
+                {0.25: -1.6, 0.5: 10.0, 1.0: 44.0, 2.0: 78.0}[row.width],
             )
             name = f"adversarial.resnet_{row.width:g}{'_few' if file == OF_RESNET else ''}"
             yield Claim(name, text, file, estimate, MeetsPaper(1.0, True), paper, where, PAPER, SHORT)

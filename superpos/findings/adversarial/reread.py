@@ -4,9 +4,9 @@ from typing import Any
 
 from superpos import activations, training
 from superpos.findings.adversarial import task
-from superpos.readings import names_in, read_by
+from superpos.readings import ALL, names_in, read_by
 from superpos.seeds import seed as seed_of
-from superpos.settings import Count, Positive, settings
+from superpos.settings import Count, Positive, one_of, settings
 
 
 @settings
@@ -21,7 +21,7 @@ class Reread:
     n_images: Count
     n_rows: Count
     n_test: Count = 1000
-    readings: str = "published;protocol;TopK;count"
+    readings: str = ALL
     length: Positive = 1.0
 
     def __post_init__(self) -> None:
@@ -29,11 +29,13 @@ class Reread:
 
 
 def reread_run(run: Reread, *, root: task.Folder = None) -> list[dict[str, Any]]:
-    """A row a layer and a reading. root: where data sets lie."""
+    """A row a layer and a reading. root: where data sets lie. Raises ValueError, before any training, for an unknown layer."""
     network = run.network
     images, validation, read, test = task.load(network.dataset, network.n_classes, network.per_class, root=root)
-    model, ended = task.trained(network, images, validation)
     layers, seed = [name.strip() for name in run.layers.split(";")], seed_of("adversarial.rows", network.seed)
+    for layer in layers:
+        one_of("layer", layer, (*network.untrained(images.shape).layers, "out"))
+    model, ended = task.trained(network, images, validation)
     of = activations.read_activations(model, task.some(read, run.n_images), layers, n_samples=run.n_rows, seed=seed)
     weights, rows = task.layer_weights(model), []
     about = ended | {"accuracy_0": training.accuracy(model, task.some(test, run.n_test))}

@@ -7,7 +7,7 @@ import torch
 from superpos import seeds
 from superpos.findings.algorithms import task
 from superpos.findings.algorithms.programs import compile_program
-from superpos.readings import names_in, read_by
+from superpos.readings import ALL, names_in, read_by
 from superpos.settings import Count, Positive, Whole, settings
 
 
@@ -24,7 +24,7 @@ class Reread:
     block_steps: Whole
     seed: Whole
     n_networks: Count
-    readings: str = "published;protocol;TopK;count"
+    readings: str = ALL
     length: Positive = 1.0
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from superpos import seeds
 from superpos.findings.grokking.task import Network, sites, train
-from superpos.readings import names_in, read_by
+from superpos.readings import ALL, names_in, read_by
 from superpos.settings import Count, Positive, Whole, settings
 
 
@@ -17,12 +17,14 @@ class Reread:
 
     network: Network
     first: Whole
-    readings: str = "published;protocol;TopK;count"
+    readings: str = ALL
     n_rows: Count = 8_000
     length: Positive = 1.0
 
     def __post_init__(self) -> None:
         names_in(self.readings)
+        if self.first >= self.network.steps:
+            raise ValueError(f"first must lie before the last step, {self.network.steps}, got {self.first}")
 
 
 def reread_run(run: Reread) -> list[dict[str, Any]]:

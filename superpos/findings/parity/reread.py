@@ -6,7 +6,7 @@ import torch
 
 from superpos import seeds
 from superpos.findings.parity.task import hidden, parity, share_correct, train_networks
-from superpos.readings import names_in, read_by
+from superpos.readings import ALL, names_in, read_by
 from superpos.settings import Count, Positive, Share, Whole, settings
 
 
@@ -22,7 +22,7 @@ class Reread:
     width: Count
     dropout: Share = 0.0
     site: Literal["pre", "post"] = "post"
-    readings: str = "published;protocol;TopK;count"
+    readings: str = ALL
     expansion: Positive | None = None
     n_rows: Count = 8_000
     net_epochs: Whole = 300
