@@ -198,9 +198,8 @@ charts.lines(
 # %% [markdown]
 # ## Another spacing, other seeds, fewer rows
 #
-# The paper does not say how its 100 sparsities were spaced. Evenly spaced ones have a ψ within a
-# hundredth of 1 in nearly half of the models, where features are dense. With them the paper's recipe gives about the paper's
-# $r$, as the table shows. Each line is 100 models.
+# The paper does not say how its 100 sparsities were spaced. Where they are evenly spaced, many
+# models have dense features and a ψ close to 1, and $r$ is another one, as the table shows. Each line is 100 models.
 
 # %%
 analysis.families(here.committed).round(3)
@@ -244,7 +243,7 @@ analysis.by_sparsity(here.committed).round(2)
 # - **A good reconstruction does not make a right count.** In the table above the recipe that leaves less variance
 #   unexplained is the one further from the truth where features are sparse. A ψ means little without its protocol.
 # - **Dense features and very sparse ones**, in the table above. Where nearly every feature is active in every row an
-#   SAE finds codes for combinations; where almost all rows are zero, the paper's recipe reads a third too low.
+#   SAE finds codes for combinations; where almost all rows are zero, few say anything.
 # - **What is compared.** A correlation does not see a wrong scale; the dashed line in {numref}`fig-toy-truth` does.
 #
 # ## Exercises

@@ -212,9 +212,9 @@ analysis.largest(rows)
 
 # %% [markdown]
 # **What comes out.** Of both programs some networks that answer every sequence read ψ above 1, in every reading of the table.
-# Compressed reversal crosses 1 at about the size at which the paper's breaks ({numref}`fig-algorithms-psi`), sorting at more neurons. But our
-# main reading counts more features than there are in the sparse control (the check `sparse_control` of the verdicts), so that the size of ψ
-# is not to be trusted; and the untrained transformers at the end of the page read as much.
+# Compressed reversal crosses 1 at about the size at which the paper's breaks ({numref}`fig-algorithms-psi`), sorting at more neurons. But see
+# the check `sparse_control` among the verdicts, whether our main reading counts more features than there are, and compare the untrained
+# transformers at the end of the page, before taking ψ for what a network has learned.
 #
 # ## See it
 #

@@ -12,7 +12,7 @@
 # *When is the number of features that we read the number that is there, and when should we be told nothing?*
 #
 # An SAE always gives a number. Fit one to white noise, in which there is nothing to count, and it counts features. Change its
-# recipe, and the same layer reads twice as many ({numref}`fig-ladder`). A book of such numbers needs to know which of them
+# recipe, and the same layer reads another number ({numref}`fig-ladder`). A book of such numbers needs to know which of them
 # say something about the layer. This chapter is the one to send a sceptic to.
 #
 # **The claim.** Features can be counted without knowing the answer beforehand: by keeping only directions that two
@@ -73,7 +73,7 @@ here = chapter.begin(results, committed, cluster, digits=3)
 # Gaussian noise, smooth curves and layers whose columns were shuffled hold no features that could be counted. This is
 # what the readers of this book used to say of such rows. $\psi = F/N$ above one would mean superposition.
 
-# %% mystnb={"figure": {"caption": "ψ that each reader gives rows without features: mean over sets of rows with 95% t interval. TopK reads ψ far above one where there is nothing, the protocol above one on noise and below it on smooth shapes; measures of dimension stay below one. The count has no dot where it refused every set.", "name": "fig-nothing"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "ψ that each reader gives rows without features: mean over sets of rows with 95% t interval. Right of the dashed line superposition is read from nothing. The count has no dot where it refused every set.", "name": "fig-nothing"}} tags=["hide-input", "nbval-ignore-output"]
 answers = analysis.answers(here.committed)
 charts.intervals(
     analysis.of_nothing(answers), charts.Axis("psi", "superposition ψ = F / N"), "reader", rule=1
@@ -193,8 +193,8 @@ explorer.reader_explorer(analysis.beside(answers)).properties(
 )
 
 # %% [markdown]
-# The count is scored on a hundred worlds, of which it answers some; the other readers on twenty of these, all of which they answer. On the worlds
-# that all of them answered:
+# The count was tried on more worlds than the other readers, and does not answer all of them. On the worlds that every reader
+# answered:
 
 # %%
 analysis.scores(analysis.shared(answers))

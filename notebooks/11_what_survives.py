@@ -173,8 +173,8 @@ for name, (wing, grids) in jobs.items():
 # - **One setting each.** A statement is read where it is cheapest to read: the smallest MLPs, one program, one size. The chapters
 #   have the others.
 # - **Not the paper's length.** Classifiers are trained on 600 images a class for 20 epochs.
-# - **Not the paper's layers.** Of the MLP the layers of 64 and 32 neurons are read. The paper's mean weighs layers by their parameters, of which
-#   the first layer holds nine in ten; {doc}`08_under_attack` reads that one too, and there the slopes come out otherwise.
+# - **Not the paper's layers.** Of the MLP the layers of 64 and 32 neurons are read. The paper's mean weighs layers by their parameters, most of
+#   which the first layer holds: compare {doc}`08_under_attack`, which reads that one too.
 # - **Not run.** Language models have no row of their own here; toy models were not read by TopK, which fails on them.
 #
 # ## Exercises
