@@ -103,21 +103,20 @@ def test_torchvision_resnet_in_four_lines():
 
 
 def test_a_layer_is_counted_by_default():
-    """One call, one row a layer and seed, with an interval or a reason; the evidence stands beside."""
-    world = World(n_features=18, n_neurons=12, active=1.0)
-    model = nn.Sequential(nn.Identity(), nn.Linear(12, 12))
-    few = counting.COUNTING.but(steps=600, sparsities=(2, 4))
-    table = superpos.measure(model, world.rows(3_000), ["0", "1"], sae=few, seeds=(0, 1))
+    """One call, one row a layer and seed, each with its interval, and the evidence beside; refusals are in test_counting."""
+    world = World(n_features=32, n_neurons=16, active=2.0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Identity(), nn.Linear(16, 16))
+    few = counting.COUNTING.but(steps=1_200, sparsities=(2, 4))
+    table = superpos.measure(model, world.rows(4_000), ["0", "1"], sae=few, seeds=(0, 1))
     assert list(zip(table.layer, table.seed, strict=True)) == [("0", 0), ("0", 1), ("1", 0), ("1", 1)]
     wanted = "effective_features_low effective_features_high psi_low psi_high identified reason agreement bits bits_plain change"
     assert set(wanted.split()) <= set(table.columns)
-    told = table[table.identified]
-    assert len(told)
-    assert (told.reason == "").all()
-    assert told.psi_low.lt(told.psi).all()
-    assert told.psi.lt(told.psi_high).all()
-    assert table[~table.identified].psi.isna().all()
-    assert told.effective_features.tolist() == pytest.approx([world.truth] * len(told), rel=0.1)
+    assert table.identified.all(), table.reason.tolist()
+    assert (table.reason == "").all()
+    assert table.psi_low.lt(table.psi).all()
+    assert table.psi.lt(table.psi_high).all()
+    assert table.effective_features.tolist() == pytest.approx([world.truth] * 4, rel=0.1)
 
 
 def test_the_default_is_the_count(monkeypatch):
