@@ -13,6 +13,7 @@ from superpos.findings import statements
 from superpos.findings.adversarial import reread as of_classifiers
 from superpos.findings.algorithms import reread as of_algorithms
 from superpos.findings.grokking import reread as of_grokking
+from superpos.findings.language import reread as of_language
 from superpos.findings.parity import reread as of_parity
 from superpos.findings.statements import Statement
 from superpos.sweep import Rows, expand
@@ -174,6 +175,12 @@ def test_the_committed_table_is_that_of_the_rows(tmp_path):
         ),
         (of_grokking, {"width": 8, "steps": 4, "first": 2, "seed": 1, "n_rows": 200, "readings": "protocol;count"}, 8),
         (
+            of_language,
+            {"layers": 1, "width": 16, "vocabulary": 300, "context": 16, "steps": 1, "batch": 2, "seed": 1}
+            | {"n_texts": 8, "n_rows": 100, "readings": "TopK"},
+            2,
+        ),
+        (
             of_algorithms,
             {
                 "program": "sort_unique",
@@ -225,3 +232,28 @@ def test_what_cannot_be_read_is_told_before_anything_is_trained(monkeypatch):
     (run,) = expand(of_classifiers.Reread, **about, layers="fc1;fc9")
     with pytest.raises(ValueError, match="fc9"):
         of_classifiers.reread_run(run)
+
+
+def language_rows(mlp, identified=True):
+    """Two networks of two sites a kind: F of attention 10 each, of MLPs 20 before training and 20 · mlp(seed) after it."""
+    return [
+        {"reading": "count", "seed": seed, "steps": steps, "kind": kind, "layer": layer}
+        | {"effective_features": F * (mlp(seed) if kind == "mlp" and steps else 1.0)}
+        | {"identified": identified or kind != "mlp" or layer == 0}
+        for seed in (1, 2)
+        for steps in (0, 9)
+        for kind, F in (("attention", 10.0), ("mlp", 20.0))
+        for layer in (0, 1)
+    ]
+
+
+def test_gain_of_mlps_by_hand(tmp_path):
+    """What is there before training cancels; one site that is not identified makes a network not identified."""
+    (one,) = [s for s in statements.STATEMENTS if s.source == "language_reread.csv"]
+    cell = statements.cells(saved(tmp_path, "language_reread", language_rows(lambda s: 1.4 + 0.01 * s)), [], [one])
+    cell = cell.set_index("reading").loc["count"]
+    assert cell.value == pytest.approx((math.log(1.41) + math.log(1.42)) / 2)
+    assert cell.verdict == "holds"
+    rows = saved(tmp_path / "more", "language_reread", language_rows(lambda s: 1.4, identified=False))
+    cell = statements.cells(rows, [], [one]).set_index("reading").loc["count"]
+    assert (cell.verdict, cell.n, cell.identified) == ("not identified", 2, 0)

@@ -39,4 +39,14 @@ def protocol(rows: Rows) -> Claim:
     return _claim("r_protocol", f"{CODES}, our protocol (r)", "SAE codes, protocol", rows, 0.94, 0.02, "our protocol")
 
 
-CLAIMS = (frobenius, published, protocol)
+def topk(rows: Rows) -> Claim:
+    """By a TopK SAE, on the same models."""
+    models = rows["toy_reread"].groupby("model", as_index=False).mean(numeric_only=True)
+    return Claim(
+        "toy.r_topk", f"{CODES}, a TopK SAE (r)", "toy_reread.csv",
+        correlation_of(models.psi_weights, models.psi, "toy model"), MeetsPaper(0.02), 0.94,
+        "toy models of superposition", protocol="a TopK SAE", possible=(-1, 1),
+    )  # fmt: skip
+
+
+CLAIMS = (frobenius, published, protocol, topk)

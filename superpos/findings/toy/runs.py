@@ -9,13 +9,13 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from superpos import counting, sae, seeds
+from superpos import counting, readings, sae, seeds
 from superpos.findings.toy import task
 from superpos.measurement import baselines, reading
 from superpos.settings import Count, NotNegative, Positive, Whole, one_of, settings
 from superpos.sweep import expand
 
-READINGS = {"published": sae.PUBLISHED, "protocol": sae.PROTOCOL}
+READINGS = {"published": sae.PUBLISHED, "protocol": sae.PROTOCOL, "TopK": readings.TOP}
 KEPT = ("effective_features", "psi", "fvu", "l0", "dead", "effective_rank", "participation_ratio")
 
 
@@ -25,7 +25,7 @@ class Run:
 
     `spacing` is that of the sparsities (`task.sparsities`), `n_neurons` the N of the bottleneck, `toy_steps` the length of a
     model's training. `reading`, one of READINGS, has `expansion` codes for each neuron and `l1` as its λ, in the unit of its loss
-    (None: its own). It fits `n_rows` activations; "published" reads F on those, "protocol" on as many fresh ones. `seed` is the
+    (None: its own). It fits `n_rows` activations and reads F on those, or, as "protocol" does, on as many fresh ones. `seed` is the
     number of the family, and `sae_seed` that of the SAEs on it.
     """
 
