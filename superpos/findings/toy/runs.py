@@ -25,7 +25,7 @@ class Run:
 
     `spacing` is that of the sparsities (`task.sparsities`), `n_neurons` the N of the bottleneck, `toy_steps` the length of a
     model's training. `reading`, one of READINGS, has `expansion` codes for each neuron and `l1` as its λ, in the unit of its loss
-    (None: its own). It fits `n_rows` activations and reads F on those, or, as "protocol" does, on as many fresh ones. `seed` is the
+    (None: its own). It fits `n_rows` activations and reads F on those, or ("protocol") on as many fresh ones. `seed` is the
     number of the family, and `sae_seed` that of the SAEs on it.
     """
 
