@@ -302,7 +302,10 @@ def _components(y, seed):
         warnings.simplefilter("ignore")
         for half in (y[::2], y[1::2]):
             ica = FastICA(r, whiten="unit-variance", max_iter=100, tol=1e-3, random_state=seed)
-            mixing = torch.from_numpy(ica.fit(half.cpu().double().numpy()).mixing_.T).to(y)
+            try:
+                mixing = torch.from_numpy(ica.fit(half.cpu().double().numpy()).mixing_.T).to(y)
+            except ValueError:  # a direction that one half of the rows lacks cannot be whitened
+                return
             found.append(mixing / mixing.norm(dim=1, keepdim=True).clamp_min(1e-12))
     one, other = (_oriented(y, mixing) for mixing in found)
     yield Proposal("ica", *one, other)

@@ -141,3 +141,11 @@ def test_penalties_that_leave_no_code_active_are_a_no():
     assert len(row.reason) > 20
     some = counting.find(x, short.but(more_penalties=(0.5, 1e6)))
     assert all(F > 0 for F, _ in some.readings)
+
+
+def test_a_direction_that_half_of_the_rows_lack_has_no_components():
+    """Components cannot be found there; the count goes on without them."""
+    y = torch.randn(400, 3, generator=torch.Generator().manual_seed(1))
+    assert len(list(counting._components(y, 0))) == 2
+    y[::2, 1] = 0.0
+    assert not list(counting._components(y, 0))
