@@ -1,28 +1,29 @@
 """Activations of any layer of any torch module or nnsight language model → rows (n, N), all layers in one pass.
 
-Shapes: (B, N) is taken as it is; (B, T, N), a sequence, gives a row a token; (B, C, H, W), a feature map, gives
-a row a position with N = C. Rows are drawn at random over samples *and* positions. Padding is never a row.
+A row is a sample, or one of its positions or tokens; `superpos.axes` has the rule by which neurons are told from these, and
+`superpos.inputs` what data may be. Rows are drawn at random over samples *and* positions. Padding is never a row.
 
 On a processor, rows beyond `IN_MEMORY` bytes lie in a memory-mapped temporary file, on the disk that TMPDIR names, in
 the order in which they were read; the file has no name and goes with the tensor.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
 
-from superpos.data import LabelledImages
+from superpos.axes import Layout, layout_of
+from superpos.hooks import Output, Tap, Watch, network_of, prepared, taps
+from superpos.inputs import Batch, Batches, Takes
 from superpos.progress import progress
 
-__all__ = ["IN_MEMORY", "Rows", "read_activations", "shuffle_columns"]
+__all__ = ["IN_MEMORY", "Rows", "read_activations", "shuffle_columns", "whole_number"]
 
 IN_MEMORY = 2**30  # bytes of a layer's rows
 PIECE = 8_192  # rows copied at once from one file to another
@@ -30,10 +31,16 @@ PIECE = 8_192  # rows copied at once from one file to another
 
 @dataclass(frozen=True)
 class Rows:
-    """Activations of one layer, and the sample that each row came from."""
+    """Activations of one layer, the sample that each row came from and its position there, and how they were read.
+
+    `axis` says which axis or axes of the output the neurons are, `rows_per_sample` how many rows a sample has, on average.
+    """
 
     x: Float[Tensor, "n N"]
     sample: Int[Tensor, " n"]
+    position: Int[Tensor, " n"] | None = None
+    axis: str = ""
+    rows_per_sample: float = 1.0
 
     def split(self, held_out: float, seed: int = 0) -> tuple[Float[Tensor, "fitted N"], Float[Tensor, "read N"]]:
         """Rows to fit and rows to read, no sample in both; `held_out` is the share of samples that are only read.
@@ -60,186 +67,98 @@ def read_activations(
     seed: int = 0,
     batch_size: int = 256,
     device: torch.device | str | None = None,
+    axis: int | Sequence[int] | dict[str, int | Sequence[int]] | None = None,
+    leave_out: Sequence[int] = (),
 ) -> dict[str, Rows]:
     """Draw up to n_samples rows of each layer, float32, on `device` (or in a mapped file). → {layer: Rows}
 
-    model: torch.nn.Module, or an nnsight model (language models: `data` is a list of texts, or token ids, a row a text).
-    data: tensor of inputs, dataset of inputs or of (input, label) pairs, or a DataLoader of batches of either.
-    layers: dotted module names, in any order. Samples are drawn at random without replacement; so are positions.
-    The model runs in evaluation mode without gradients, stops after the last layer asked for, and is put back
-    as it was. A module called more than once in a forward pass is read at its first call.
-    Raises ValueError for an unknown layer (naming those that exist), one that is never called, empty data, or
-    activations of a rank that cannot be told apart; these before the data is read through.
+    model: torch.nn.Module, or an nnsight model, whose edits count. It runs in evaluation mode without gradients, and is put
+    back exactly as it was; two threads that read one model take turns.
+    data: a tensor or array of inputs, a dict of these, a list of samples, texts or token ids, a dataset, a DataLoader, or an
+    iterator of batches (`superpos.inputs`). Of data of known length samples are drawn at random without replacement; the rest
+    is read as it comes, once. Random numbers that model or data draw from torch's own generator are those of `seed`.
+    layers: dotted module names, in any order; NAME@2 is the second call of a layer in a forward pass, NAME@all are all.
+    axis: the axis of the neurons in the outputs, or the axes that are joined (heads and the neurons of each), for all layers
+    or by layer (None: `superpos.axes` decides). leave_out: positions of a sample that are not read, counted from 0, or from the
+    end as −1, padding not counted: (0,) leaves out the first token, whose activations are huge in many language models.
+
+    Warns of a layer that is called more than once in a forward pass (its first call is read) or in some batches only. Raises
+    ValueError for an unknown layer (naming those that exist), one that is never called, empty data, an output whose axes
+    cannot be told, and a mask that does not fit an output; TypeError for data, models and outputs that cannot be read.
     """
-    import nnsight
+    whole_number("n_samples", n_samples, 2)
+    whole_number("batch_size", batch_size, 1)
+    module = network_of(model)
+    asked = taps(module, layers)
+    of_layer = axis if isinstance(axis, dict) else dict.fromkeys([tap.name for tap in asked], axis)
+    unknown = [name for name in of_layer if name not in [tap.name for tap in asked]]
+    if unknown:
+        raise ValueError(f"axis names {unknown[0]!r}, which is none of the layers {', '.join(t.name for t in asked)}")
+    reservoirs = {tap.name: _Reservoir(n_samples, seed, tuple(leave_out)) for tap in asked}
 
-    layers = [layers] if isinstance(layers, str) else list(layers)
-    wrapped = nnsight.NNsight(model) if isinstance(model, nn.Module) else model
-    if not hasattr(wrapped, "trace"):
-        raise TypeError(f"model must be a torch.nn.Module or an nnsight model, got {type(model).__name__}")
-    if not getattr(wrapped, "dispatched", True):
-        wrapped.dispatch()  # nnsight loads a model by name only when it is first needed
-    module = wrapped._module
-    _check_layers(module, layers)
-    if n_samples < 2:
-        raise ValueError(f"n_samples must be at least 2, got {n_samples}")
-    source = _Source(data, n_samples, batch_size, seed, getattr(wrapped, "tokenizer", None))
-    reservoirs = {name: _Reservoir(n_samples, seed) for name in layers}
-    with _evaluation(module, device), torch.no_grad():
-        place = _device_of(module) if device is None else device
-        order = _calling_order(wrapped, source.first().to(place), layers)
-        for batch in progress(source, desc="activations", total=source.n_batches):
-            batch = batch.to(place)
-            _forward(wrapped, batch, order, lambda name, output, batch=batch: reservoirs[name].add(output, batch, name))
-    return {name: reservoirs[name].rows() for name in layers}
+    def see(tap: Tap, output: Output, batch: Batch) -> None:
+        reservoirs[tap.name].add(output, batch, tap.name, of_layer.get(tap.name))
 
-
-def _check_layers(module: nn.Module, layers: list[str]) -> None:
-    known = dict(module.named_modules())
-    unknown = [name for name in layers if name not in known or not name]
-    if unknown or not layers:
-        names = ", ".join(name for name in known if name)
-        raise ValueError(f"unknown layer {unknown[0]!r}; the model has {names}" if unknown else "no layer was named")
+    tokenizer = getattr(model, "tokenizer", None) if model is not module else None
+    with prepared(module, device, seed) as place, Watch(model, module, asked, see) as watch:
+        batches = Batches(data, Takes.of(module), n_samples, batch_size, seed, tokenizer)
+        for batch in progress(batches, desc="activations", total=batches.n_batches):
+            watch.run(batch.to(place))
+    for tap in asked:
+        _say(tap, watch)
+    return {tap.name: reservoirs[tap.name].rows(tap.name) for tap in asked}
 
 
-def _device_of(module: nn.Module) -> torch.device:
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
+def whole_number(name: str, value: Any, least: int) -> None:
+    """TypeError for a value that is no whole number, ValueError for one below `least`; both give its name and the value."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
-@contextmanager
-def _evaluation(module: nn.Module, device: torch.device | str | None) -> Iterator[None]:
-    """`module` in evaluation mode inside `with`, on a device if one is given; modes and device are put back after."""
-    home, modes = _device_of(module), {m: m.training for m in module.modules()}
-    try:
-        module.eval()
-        if device is not None:
-            module.to(device)
-        yield
-    finally:
-        if device is not None:
-            module.to(home)
-        for m, training in modes.items():
-            m.training = training
+def _say(tap: Tap, watch: Watch) -> None:
+    """Errors and warnings about how often a layer was called."""
+    n, most, told = watch.batches_with[tap], watch.most_calls[tap], f"layer {tap.name!r}"
+    if not n:
+        raise ValueError(f"{told} is never called in a forward pass of the model")
+    if tap.call and most < tap.call:
+        raise ValueError(f"{told}: the layer is called {most} times in a forward pass, not {tap.call}")
+    if n < watch.n_batches:
+        warnings.warn(
+            f"{told} was called in {n} of {watch.n_batches} batches only; its rows come from these", stacklevel=3
+        )
+    if tap.call is None and most > 1:
+        warnings.warn(
+            f"{told} is called {most} times in a forward pass; its first call is read: {tap.module}@2 is the second, "
+            f"{tap.module}@all are all of them",
+            stacklevel=3,
+        )
 
 
-@dataclass
-class _Batch:
-    """Model inputs of some samples, the index of each, and a mask of real tokens where there is padding."""
-
-    inputs: Any
-    index: Int[Tensor, " B"]
-    mask: Bool[Tensor, "B T"] | None = None
-
-    def to(self, device: torch.device) -> "_Batch":
-        words = isinstance(self.inputs, dict)
-        inputs = {name: v.to(device) for name, v in self.inputs.items()} if words else self.inputs.to(device)
-        return _Batch(inputs, self.index, self.mask)
-
-
-class _Source:
-    """Batches of the samples drawn: for data of known length a random choice, for a loader all it yields."""
-
-    def __init__(self, data, n_samples, batch_size, seed, tokenizer=None):
-        self.data, self.batch_size, self.tokenizer, self.chosen = data, batch_size, tokenizer, None
-        if isinstance(data, DataLoader):
-            self.n_batches = len(data) if hasattr(data.dataset, "__len__") else None
-            return
-        if not isinstance(data, torch.Tensor | Dataset | list | tuple) and not hasattr(data, "__getitem__"):
-            raise TypeError(
-                f"data must be a tensor, a dataset, a list of texts or a DataLoader, got {type(data).__name__}"
-            )
-        generator = torch.Generator().manual_seed(seed)
-        self.chosen = torch.randperm(len(data), generator=generator)[:n_samples].sort().values
-        self.n_batches = -(-len(self.chosen) // batch_size)
-
-    def first(self) -> _Batch:
-        """The first sample alone, to learn shapes from. ValueError if there is none."""
-        inputs, index, mask = next(self._parts(), (None, (), None))
-        if not len(index):
-            raise ValueError("data is empty: it holds no sample")
-        return self._batch(inputs[:1], index[:1], None if mask is None else mask[:1])
-
-    def __iter__(self):
-        return (self._batch(*part) for part in self._parts())
-
-    def _parts(self):
-        """Inputs, index, and attention mask or None, of one batch after the other."""
-        if self.chosen is not None:
-            yield from ((self._pick(index), index, None) for index in self.chosen.split(self.batch_size))
-            return
-        start = 0
-        for batch in self.data:
-            inputs = _inputs_of(batch)
-            mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
-            yield inputs, torch.arange(start, start + len(inputs)), mask
-            start += len(inputs)
-
-    def _pick(self, index):
-        data = self.data.images if isinstance(self.data, LabelledImages) else self.data
-        if isinstance(data, torch.Tensor):
-            return data[index]
-        samples = [_inputs_of(data[i]) for i in index.tolist()]
-        return samples if isinstance(samples[0], str) else torch.stack([torch.as_tensor(s) for s in samples])
-
-    def _batch(self, inputs, index, mask=None):
-        if isinstance(inputs, torch.Tensor):
-            if mask is None:
-                return _Batch(inputs, index)
-            return _Batch({"input_ids": inputs, "attention_mask": mask}, index, mask.bool())
-        if self.tokenizer is None:
-            raise TypeError("texts need a language model with a tokenizer (nnsight.TransformersModel)")
-        tokens = self.tokenizer(list(inputs), return_tensors="pt", padding=True)
-        return _Batch(tokens, index, tokens["attention_mask"].bool())
-
-
-def _inputs_of(sample: Any) -> Any:
-    """The inputs of a sample or batch that may come as (inputs, label …) or as {"input_ids": …}."""
-    if isinstance(sample, Mapping):
-        return sample["input_ids"]
-    if isinstance(sample, tuple | list) and not all(isinstance(item, str) for item in sample):
-        return sample[0]
-    return sample
-
-
-def _calling_order(wrapped: Any, batch: _Batch, layers: list[str]) -> list[str]:
-    """`layers` in the order in which a forward pass finishes them, found with torch's own hooks on one sample."""
-    order, modules = [], dict(wrapped._module.named_modules())
-    hooks = [modules[name].register_forward_hook(lambda *_, name=name: order.append(name)) for name in layers]
-    try:
-        _forward(wrapped, batch, [])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    missing = [name for name in layers if name not in order]
-    if missing:
-        raise ValueError(f"layer {missing[0]!r} is never called in a forward pass of the model")
-    order = list(dict.fromkeys(order))
-    _forward(wrapped, batch, order, lambda name, output: _check_shape(output, batch, name))
-    return order
-
-
-def _forward(wrapped: Any, batch: _Batch, order: list[str], see: Callable[[str, Tensor], None] | None = None) -> None:
-    """Run the model by nnsight up to the last of `order` (to its end where that is empty), and `see` each output.
-
-    An output is seen when it is made, before a later operation may change it in place.
-    """
-    words = batch.inputs if isinstance(batch.inputs, dict) else None
-    with wrapped.trace(**words) if words else wrapped.trace(batch.inputs) as tracer:
-        for name in order:
-            see(name, _first(wrapped.get(name).output))
-        if order:
-            tracer.stop()
-
-
-def _first(output):
-    return output[0] if isinstance(output, tuple | list) else output
-
-
-def _check_shape(output: Tensor, batch: _Batch, name: str) -> None:
-    """ValueError for an output of a rank that cannot be read."""
+def _real(output: Output, batch: Batch, shape: tuple[int, ...], name: str) -> Bool[Tensor, "n P"] | None:
+    """Which positions of the samples are no padding, where there are any; ValueError for a mask of another length."""
+    mask = batch.mask if output.mask is None else output.mask
     n = len(batch.index)
-    if output.ndim < 2 or len(output) != n:
-        raise ValueError(f"layer {name!r} gave shape {tuple(output.shape)} for {n} samples; expected ({n}, …, neurons)")
+    positions = shape.numel() // n
+    if mask is None or (positions == 1 and mask.shape[1] != 1):
+        return None  # no positions: a vector for the whole sample
+    if mask.shape != (n, positions):
+        raise ValueError(
+            f"layer {name!r} has {positions} positions a sample, and the mask {tuple(mask.shape)} counts {mask.shape[1]} "
+            "tokens: which of the positions are padding cannot be told"
+        )
+    return mask.cpu()
+
+
+def _left_in(real: Bool[Tensor, "n P"], leave_out: tuple[int, ...]) -> Bool[Tensor, "n P"]:
+    """The positions that are no padding and not left out; counted among those that are no padding."""
+    place = real.long().cumsum(1) - 1
+    from_end = place - real.sum(1, keepdim=True)
+    left = real.clone()
+    for position in leave_out:
+        left &= (place if position >= 0 else from_end) != position
+    return left
 
 
 def _allocate(n: int, n_neurons: int, device: torch.device) -> Tensor:
@@ -267,34 +186,46 @@ def _rows_at(x: Tensor, index: Tensor) -> Tensor:
 class _Reservoir:
     """A uniform sample of at most n rows of a stream: each row gets a random key, the n smallest stay."""
 
-    def __init__(self, n, seed):
-        self.n, self.generator = n, torch.Generator().manual_seed(seed)
-        self.keys, self.sample = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.long)
+    def __init__(self, n, seed, leave_out=()):
+        self.n, self.generator, self.leave_out = n, torch.Generator().manual_seed(seed), leave_out
+        self.keys = torch.empty(0, dtype=torch.float64)
+        self.sample, self.position = (torch.empty(0, dtype=torch.long) for _ in range(2))
         self.x: Tensor | None = None
+        self.axes, self.offered, self.samples = set(), 0, 0
 
-    def add(self, output: Tensor, batch: _Batch, name: str) -> None:
+    def add(self, output: Output, batch: Batch, name: str, axis: Any = None) -> None:
         """Offer all rows of a layer's output for a batch; only those that stay are copied. ValueError for a shape."""
-        _check_shape(output, batch, name)
-        output = output.movedim(1, -1) if output.ndim >= 4 else output
-        shape = output.shape[:-1]
+        n = len(batch.index)
+        axis = axis if axis is None or isinstance(axis, int) else tuple(axis)
+        layout = layout_of(tuple(output.x.shape), n, output.known, f"layer {name!r}", axis)
+        self.axes.add(str(layout))
+        x, width = _neurons_last(output.x, layout)
+        shape = x.shape[: x.ndim - width]
         rows = torch.arange(shape.numel())
-        if batch.mask is not None and output.ndim == 3:
-            rows = rows[batch.mask.reshape(-1).cpu()]
+        real = _real(output, batch, shape, name)
+        if self.leave_out:
+            real = torch.ones(n, shape.numel() // n, dtype=torch.bool) if real is None else real
+            real = _left_in(real, self.leave_out)
+        rows = rows if real is None else rows[real.reshape(-1)]
+        self.offered, self.samples = self.offered + len(rows), self.samples + n
         keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
         if len(self.keys) == self.n:
             below = keys < self.keys.max()
             rows, keys = rows[below], keys[below]
         slots, chosen = self._slots(keys)
-        self._make_room(output.shape[-1], output.device)
+        self._make_room(x.shape[len(shape) :].numel(), x.device, name)
         rows = rows[chosen]
-        picked = output[torch.unravel_index(rows.to(output.device), shape)]
+        picked = x[torch.unravel_index(rows.to(x.device), shape)].flatten(1)
         self.x[slots.to(self.x.device)] = picked.to(self.x)
-        self.sample[slots] = batch.index[torch.unravel_index(rows, shape)[0]]
+        positions = shape.numel() // n
+        self.sample[slots], self.position[slots] = batch.index[rows // positions], rows % positions
 
-    def _make_room(self, n_neurons, device):
-        """Room for all rows held, twice as much each time it runs out; never for more than n."""
+    def _make_room(self, n_neurons, device, name):
+        """Room for all rows held, twice as much each time it runs out; never for more than n. ValueError for another width."""
         have, need = 0 if self.x is None else len(self.x), len(self.keys)
-        if need > have:
+        if have and self.x.shape[1] != n_neurons:
+            raise ValueError(f"layer {name!r} gave {n_neurons} neurons after {self.x.shape[1]}: one width is expected")
+        if need > have or self.x is None:
             held, self.x = self.x, _allocate(min(self.n, max(need, 2 * have)), n_neurons, device)
             for start in range(0, have, PIECE):
                 piece = held[start : start + PIECE]
@@ -305,7 +236,7 @@ class _Reservoir:
         held = len(self.keys)
         if held + len(keys) <= self.n:
             self.keys = torch.cat([self.keys, keys])
-            self.sample = torch.cat([self.sample, torch.empty(len(keys), dtype=torch.long)])
+            self.sample, self.position = _longer(self.sample, len(keys)), _longer(self.position, len(keys))
             return torch.arange(held, held + len(keys)), torch.arange(len(keys))
         together = torch.cat([self.keys, keys])
         stays = torch.zeros(len(together), dtype=torch.bool)
@@ -315,16 +246,29 @@ class _Reservoir:
         grown = min(self.n, held + len(chosen))
         slots = torch.cat([torch.arange(held, grown), gone])
         self.keys = torch.cat([self.keys, torch.empty(grown - held, dtype=torch.float64)])
-        self.sample = torch.cat([self.sample, torch.empty(grown - held, dtype=torch.long)])
+        self.sample, self.position = _longer(self.sample, grown - held), _longer(self.position, grown - held)
         self.keys[slots] = keys[chosen]
         return slots, chosen
 
-    def rows(self) -> Rows:
+    def rows(self, name: str) -> Rows:
         """The rows that stayed: in random order, or, where they lie in a file, in the order of their slots."""
+        if not len(self.keys):
+            raise ValueError(f"layer {name!r} gave no row: all positions are padding or left out")
+        about = {"axis": " or ".join(sorted(self.axes)), "rows_per_sample": self.offered / self.samples}
         if _in_file(*self.x.shape, self.x.device):
-            return Rows(self.x[: len(self.keys)], self.sample)
+            return Rows(self.x[: len(self.keys)], self.sample, self.position, **about)
         order = self.keys.argsort()
-        return Rows(self.x[order.to(self.x.device)], self.sample[order])
+        return Rows(self.x[order.to(self.x.device)], self.sample[order], self.position[order], **about)
+
+
+def _longer(values: Tensor, by: int) -> Tensor:
+    return torch.cat([values, values.new_empty(by)])
+
+
+def _neurons_last(x: Tensor, layout: Layout) -> tuple[Tensor, int]:
+    """An output with samples first and its axes of neurons last, and how many these are."""
+    others = [i for i in range(x.ndim) if i != layout.sample and i not in layout.neurons]
+    return x.permute(layout.sample, *others, *layout.neurons), len(layout.neurons)
 
 
 def shuffle_columns(x: Float[Tensor, "n N"], seed: int) -> Float[Tensor, "n N"]:

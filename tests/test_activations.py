@@ -44,7 +44,7 @@ def test_tensor_dataset_and_loader(wrap):
 def test_positions_are_drawn_over_samples_and_space():
     """A map that holds its own coordinates tells where the rows came from."""
     images = torch.arange(400 * 64).float().view(400, 1, 8, 8)
-    rows = read_activations(nn.Sequential(nn.Identity()), images, "0", n_samples=800)["0"]
+    rows = read_activations(nn.Sequential(nn.Identity()), images, "0", n_samples=800, axis=1)["0"]
     assert rows.x.shape == (400 * 2, 1)
     position = rows.x[:, 0].long() % 64
     assert torch.equal(rows.x[:, 0].long() // 64, rows.sample)
@@ -55,7 +55,7 @@ def test_positions_are_drawn_over_samples_and_space():
 
 def test_channels_become_neurons_and_tokens_become_rows():
     images, tokens = torch.randn(5, 3, 2, 2), torch.randn(5, 7, 3)
-    rows = read_activations(nn.Sequential(nn.Identity()), images, "0")["0"]
+    rows = read_activations(nn.Sequential(nn.Identity()), images, "0", axis=1)["0"]
     assert rows.x.shape == (20, 3)
     assert {tuple(r) for r in rows.x.tolist()} == {tuple(p.tolist()) for i in images for p in i.flatten(1).T}
     assert read_activations(nn.Sequential(nn.Identity()), tokens, "0")["0"].x.shape == (35, 3)
@@ -137,7 +137,7 @@ class Skips(nn.Module):
         ("nine", torch.ones(9, 4), "unknown layer 'nine'; the model has used, unused, scalar"),
         ([], torch.ones(9, 4), "no layer"),
         ("unused", torch.ones(9, 4), "'unused' is never called"),
-        ("scalar", torch.ones(9, 4), r"'scalar' gave shape \(2,\) for 1 samples"),
+        ("scalar", torch.ones(9, 4), r"'scalar' gave shape \(18,\) for 9 samples"),
         ("used", torch.ones(0, 4), "data is empty"),
     ],
 )

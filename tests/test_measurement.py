@@ -98,7 +98,7 @@ def test_torchvision_resnet_in_four_lines():
     models = pytest.importorskip("torchvision.models")
     model = models.resnet18()
     images = torch.rand(24, 3, 32, 32)
-    table = superpos.measure(model, images, ["layer2.0.relu", "layer1"], n_samples=300, sae=QUICK)
+    table = superpos.measure(model, images, ["layer2.0.relu@2", "layer1"], n_samples=300, sae=QUICK)
     assert table.n_neurons.tolist() == [128, 64]
 
 

@@ -1,0 +1,254 @@
+"""A model run on batches, its layers seen by torch's own forward hooks, and the model left exactly as it was.
+
+An output is seen when it is made, before a later operation may change it in place. The pass is given up after the last
+output that the first pass gave of the layers asked for.
+"""
+
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from superpos.axes import History, Known
+from superpos.inputs import Batch
+
+__all__ = ["Output", "Tap", "network_of", "prepared", "taps"]
+
+_LOCKS: "weakref.WeakKeyDictionary[nn.Module, threading.RLock]" = weakref.WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer that is read: its name as asked, its module's name, and which of its calls in a forward pass (0: all)."""
+
+    name: str
+    module: str
+    call: int | None = None  # None: the first, said aloud where there are more
+
+
+@dataclass
+class Output:
+    """What a layer gave in one call: values, what is known of its axes, and the tokens that are no padding if it says so."""
+
+    x: Tensor
+    known: Known
+    mask: Bool[Tensor, "B T"] | None = None
+
+
+class _Enough(BaseException):
+    """Ends a forward pass whose outputs have been seen; no model catches it."""
+
+
+def network_of(model: Any) -> nn.Module:
+    """The torch module of a model, of one of nnsight's as well. Raises TypeError for what is neither, and for scripts."""
+    module = model if isinstance(model, nn.Module) else None
+    if module is None and callable(getattr(type(model), "trace", None)):
+        if not getattr(model, "dispatched", True):
+            model.dispatch()  # nnsight loads a model by name only when it is first needed
+        module = model._module
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module or an nnsight model, got {type(model).__name__}")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(
+            f"model is a {type(module).__name__} of torch.jit, which runs without its layers being seen: give the module "
+            "that it was made from"
+        )
+    return module
+
+
+def taps(module: nn.Module, layers: str | Sequence[str]) -> list[Tap]:
+    """The taps of some layers. NAME@k is the k-th call of a layer in a forward pass, NAME@all are all of its calls.
+
+    Raises ValueError for an unknown layer, naming those that there are, and for a layer that no hook can see.
+    """
+    names = [layers] if isinstance(layers, str) else list(layers)
+    if not names:
+        raise ValueError("no layer was named")
+    known, found = dict(_named(module)), []
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"layers must be names of modules, got {name!r}")
+        base, call = name, None
+        if name not in known and "@" in name:
+            base, _, word = name.rpartition("@")
+            if word != "all" and not (word.isdigit() and int(word) > 0):
+                raise ValueError(f"layer {name!r}: after @ expected a number of a call from 1 on, or all, got {word!r}")
+            call = 0 if word == "all" else int(word)
+        if base not in known or not base:
+            raise ValueError(f"unknown layer {name!r}; the model has {', '.join(one for one in known if one)}")
+        scripts = [one for one in _above(base) if isinstance(known.get(one), torch.jit.ScriptModule)]
+        if scripts:
+            raise ValueError(
+                f"layer {name!r} is inside of {scripts[0]!r}, a script of torch.jit, whose layers cannot be seen"
+            )
+        found.append(Tap(name, base, call))
+    return found
+
+
+def _named(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules by name; those of a compiled model also by the names that they have without it."""
+    for name, one in module.named_modules(remove_duplicate=False):
+        yield name, one
+        if "_orig_mod" in name.split("."):
+            yield ".".join(part for part in name.split(".") if part != "_orig_mod"), one
+
+
+def _above(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts) + 1)]
+
+
+@contextmanager
+def prepared(module: nn.Module, device: torch.device | str | None, seed: int) -> Iterator[torch.device]:
+    """`module` ready to be read inside `with`: alone, in evaluation mode, without gradients. → the device that it is on
+
+    Compiled modules run as they were written and attention without its fused path, whose layers no hook would see. Random
+    numbers that model or data draw from torch's own generator are those of `seed`. All is put back after.
+    """
+    with _LOCKS_LOCK:
+        lock = _LOCKS.setdefault(module, threading.RLock())
+    with ExitStack() as stack:
+        stack.enter_context(lock)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_evaluation(module, device))
+        if any(_is_compiled(one) for one in module.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_without_fused_attention())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(seed)
+        yield device_of(module) if device is None else torch.device(device)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the parameters of a module are, else its buffers, else the processor."""
+    tensors = (one for kind in (module.parameters, module.buffers) for one in kind())
+    return next((one.device for one in tensors), torch.device("cpu"))
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+
+
+@contextmanager
+def _without_fused_attention():
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _evaluation(module, device):
+    home, modes = device_of(module), {m: m.training for m in module.modules()}
+    try:
+        module.eval()
+        if device is not None:
+            module.to(device)
+        yield
+    finally:
+        if device is not None:
+            module.to(home)
+        for m, training in modes.items():
+            m.training = training
+
+
+class Watch:
+    """Hooks on a model for as long as `with` lasts. `run` calls it on a batch and hands each output to `see`."""
+
+    def __init__(
+        self, model: Any, module: nn.Module, of: Sequence[Tap], see: Callable[[Tap, Output, Batch], None]
+    ) -> None:
+        self.model, self.module, self.taps, self.see = model, module, list(of), see
+        self.batches_with, self.most_calls = Counter(), Counter()
+        self.n_batches, self._expected = 0, None
+
+    def __enter__(self) -> "Watch":
+        known, by_module = dict(_named(self.module)), {}
+        for tap in self.taps:
+            by_module.setdefault(known[tap.module], []).append(tap)
+        self._hooks = []
+        for one in self.module.modules():
+            self._hooks.append(one.register_forward_hook(self._note))
+            if one in by_module:
+                self._hooks.append(one.register_forward_hook(self._hook(by_module[one])))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def run(self, batch: Batch) -> None:
+        """One forward pass."""
+        self.batch, self.history, self.calls = batch, History(), Counter()
+        self.n_batches += 1
+        with suppress(_Enough):
+            self._call(batch)
+        if self._expected is None:
+            self._expected = Counter(self.calls)
+        for tap, n in self.calls.items():
+            self.batches_with[tap] += 1
+            self.most_calls[tap] = max(self.most_calls[tap], n)
+
+    def _call(self, batch):
+        if self.model is self.module:
+            self.module(*batch.args, **batch.kwargs)
+            return
+        with self.model.trace(*batch.args, **batch.kwargs):  # with what was edited into the model
+            pass
+
+    def _note(self, module, _, output):
+        x = _first(output)
+        if isinstance(x, Tensor):
+            self.history.ran(module, x.ndim)
+
+    def _hook(self, of):
+        def hook(module, _, output):
+            for tap in of:
+                self.calls[tap] += 1
+                if tap.call in (0, self.calls[tap]) or (tap.call is None and self.calls[tap] == 1):
+                    made = _output(output, tap.name)
+                    if made.mask is None:
+                        made.known = self.history.at(module, made.x.ndim)
+                    self.see(tap, made, self.batch)
+            if self._may_stop and all(self.calls[tap] >= n for tap, n in self._expected.items()):
+                raise _Enough
+
+        return hook
+
+    @property
+    def _may_stop(self):
+        """Whether a pass may be given up: only where the first one showed each layer, and torch alone runs the model."""
+        plain = self.model is self.module and all(tap.call != 0 for tap in self.taps)
+        return plain and self._expected is not None and all(self._expected[tap] for tap in self.taps)
+
+
+def _first(output: Any) -> Any:
+    """What a layer gave: of a tuple its first part. A packed sequence, a tuple too, is taken whole."""
+    packed = isinstance(output, nn.utils.rnn.PackedSequence)
+    return output[0] if isinstance(output, tuple | list) and output and not packed else output
+
+
+def _output(output: Any, name: str) -> Output:
+    """The tensor of an output: a tuple's first, a packed sequence padded. TypeError, with the layer, for others."""
+    x, mask = _first(output), None
+    if isinstance(x, nn.utils.rnn.PackedSequence):
+        x, lengths = nn.utils.rnn.pad_packed_sequence(x, batch_first=True)
+        mask = torch.arange(x.shape[1]) < lengths[:, None]
+    if not isinstance(x, Tensor):
+        held = f" with {', '.join(map(str, x))}" if isinstance(x, dict) else ""
+        raise TypeError(
+            f"layer {name!r} gave {type(x).__name__}{held}; expected a tensor, or a tuple that begins with one"
+        )
+    if not x.is_floating_point() or x.layout is not torch.strided or x.is_quantized:
+        raise TypeError(f"layer {name!r} gave values of {x.dtype}, {x.layout}; expected dense floating-point numbers")
+    return Output(x, Known(), mask)

@@ -1,0 +1,314 @@
+"""What people bring as data → batches of what a model takes, each sample with its number, padding marked.
+
+a tensor, an array, a dict of these (tokenizer output), a list, a Dataset (torch's or Hugging Face's)      some samples are drawn
+an IterableDataset                                                                                       its samples, as they come
+a DataLoader, an iterator                                                                                its batches, as they come
+
+A sample or batch is a tensor, a text, token ids, a tuple whose first part is read (as many parts as the model's forward
+must have), or a dict, of which those entries are read that the model's forward takes by name. An attention mask counts
+whether the model takes it or not: what it marks as padding is never a row.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from superpos.data import LabelledImages
+
+__all__ = ["Batch", "Batches", "Takes"]
+
+LABELS = ("label", "labels", "target", "targets", "y")
+MASKS = {"attention_mask": False, "src_key_padding_mask": True}  # and whether true marks padding
+WRAPPERS = ("module", "_orig_mod")  # of parallel and compiled models: the model itself
+
+
+@dataclass
+class Batch:
+    """Arguments of one call of a model for some samples, the number of each sample, and which tokens are no padding."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    index: Int[Tensor, " B"]
+    mask: Bool[Tensor, "B T"] | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        args = tuple(one.to(device) if isinstance(one, Tensor) else one for one in self.args)
+        kwargs = {name: one.to(device) if isinstance(one, Tensor) else one for name, one in self.kwargs.items()}
+        return Batch(args, kwargs, self.index, self.mask)
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a model's forward takes: names in order, those it must be given, and whether it takes any name."""
+
+    names: tuple[str, ...] = ()
+    must: tuple[str, ...] = ()
+    anything: bool = True
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "Takes":
+        """Read from the signature of `forward`, of the model itself where it is wrapped."""
+        while type(module).__name__ in ("DataParallel", "DistributedDataParallel", "OptimizedModule"):
+            module = next(getattr(module, name) for name in WRAPPERS if name in module._modules)
+        try:
+            parameters = list(inspect.signature(type(module).forward).parameters.values())[1:]  # without self
+        except (TypeError, ValueError):  # a forward written in C
+            return cls()
+        named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        must = tuple(p.name for p in named if p.default is p.empty and p.kind is not p.KEYWORD_ONLY)
+        return cls(tuple(p.name for p in named), must, any(p.kind is p.VAR_KEYWORD for p in parameters))
+
+    def arranged(self, raw: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A raw batch as arguments. Raises ValueError, with the names found, for a dict that does not fit."""
+        if isinstance(raw, Mapping):
+            return self._by_name(raw)
+        if isinstance(raw, tuple | list):
+            return tuple(raw[: max(1, len(self.must))]), {}
+        return (raw,), {}
+
+    def _by_name(self, raw: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        tensors = {name: value for name, value in raw.items() if isinstance(value, Tensor)}
+        inputs = {name: value for name, value in tensors.items() if name not in LABELS}
+        taken = {name: value for name, value in inputs.items() if name in self.names}
+        plain = {name: value for name, value in inputs.items() if name not in MASKS}
+        if not taken.keys() - MASKS.keys():  # no name that it knows: one input may stand for the first
+            if len(plain) == 1 and len(self.must) <= 1:
+                return tuple(plain.values()), taken
+            taken = inputs if self.anything else {}
+        missing = [name for name in self.must if name not in taken]
+        if missing or not taken:
+            wants = ", ".join(self.names) or "arguments of any name"
+            raise ValueError(f"a batch holds {', '.join(raw) or 'nothing'}, and the model's forward takes {wants}")
+        return (), taken
+
+
+@dataclass
+class Batches:
+    """Batches of at most `n_samples` samples drawn at random by `seed`, or of all that a loader, stream or iterator gives.
+
+    tokenizer: makes tokens of texts. Raises TypeError for data of a kind that is not known here and for texts without a
+    tokenizer, ValueError for data that hold no sample.
+    """
+
+    data: Any
+    takes: Takes
+    n_samples: int
+    batch_size: int = 256
+    seed: int = 0
+    tokenizer: Any = None
+    n_batches: int | None = field(default=None, init=False)
+    _seen: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data, str | bytes) or not (
+            hasattr(self.data, "__getitem__") or isinstance(self.data, Iterable)
+        ):
+            raise TypeError(
+                "data must be a tensor, an array, a dict of these, a list, a dataset, a DataLoader or an iterator of "
+                f"batches, got {type(self.data).__name__}"
+            )
+        if self._is_drawn():
+            n = min(len(_Table(self.data)), self.n_samples)
+            self.n_batches = max(1, (n + self.batch_size - 2) // self.batch_size)
+        elif isinstance(self.data, DataLoader) and not isinstance(self.data.dataset, IterableDataset):
+            self.n_batches = len(self.data)
+
+    def _is_drawn(self) -> bool:
+        if isinstance(self.data, DataLoader | IterableDataset | Iterator):
+            return False
+        return hasattr(self.data, "__getitem__") and hasattr(self.data, "__len__")
+
+    def __iter__(self) -> Iterator[Batch]:
+        any_sample = False
+        for raw, index in self._drawn() if self._is_drawn() else self._numbered():
+            batch = self._batch(raw, index)
+            any_sample = any_sample or len(batch.index) > 0
+            if len(batch.index):
+                yield batch
+        if not any_sample:
+            raise ValueError("data is empty: it holds no sample")
+
+    def _drawn(self) -> Iterator[tuple[Any, Tensor]]:
+        table = _Table(self.data)
+        generator = torch.Generator().manual_seed(self.seed)
+        chosen = torch.randperm(len(table), generator=generator)[: self.n_samples].sort().values
+        pieces = list(chosen.split(self.batch_size)) if len(chosen) else []
+        if len(pieces) > 1 and len(pieces[-1]) == 1:  # a batch of one is no batch to a model that squeezes
+            pieces[-2:] = [torch.cat(pieces[-2:])]
+        for index in pieces:
+            yield table.at(index), index
+
+    def _numbered(self) -> Iterator[tuple[Any, None]]:
+        if not isinstance(self.data, IterableDataset):
+            yield from ((batch, None) for batch in self.data)
+            return
+        held = []
+        for sample in self.data:
+            held.append(sample)
+            if len(held) == self.batch_size:
+                yield _collated(held), None
+                held = []
+        if held:
+            yield _collated(held), None
+
+    def _batch(self, raw: Any, index: Tensor | None) -> Batch:
+        if (
+            isinstance(raw, tuple | list)
+            and raw
+            and isinstance(raw[0], tuple | list | Mapping)
+            and not _numbers(raw[0])
+        ):
+            raw = raw[0]  # texts or a dict, beside their labels
+        if isinstance(raw, str) or _texts(raw):
+            raw = self._tokens([raw] if isinstance(raw, str) else list(raw))
+        raw = _tensors(raw)
+        mask = _mask(raw)
+        args, kwargs = self.takes.arranged(raw)
+        first = next((one for one in (*args, *kwargs.values()) if isinstance(one, Tensor)), None)
+        if first is None or first.ndim == 0:
+            got = type(args[0]).__name__ if args else "nothing"
+            raise TypeError(f"a batch must be a tensor, a dict or tuple of tensors, or texts, got {got}")
+        if index is None:
+            index = torch.arange(self._seen, self._seen + len(first))
+            self._seen += len(first)
+        return Batch(args, kwargs, index, mask)
+
+    def _tokens(self, texts: list[str]) -> Mapping[str, Any]:
+        if self.tokenizer is None:
+            raise TypeError(
+                "texts need a language model with a tokenizer (nnsight.TransformersModel); or give what a tokenizer makes "
+                "of them: tokenizer(texts, return_tensors='pt', padding=True)"
+            )
+        if getattr(self.tokenizer, "pad_token", None) is not None:
+            return self.tokenizer(texts, return_tensors="pt", padding=True)
+        return _collated([{"input_ids": ids} for ids in self.tokenizer(texts)["input_ids"]])
+
+
+class _Table:
+    """Data of known length: samples by their numbers."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data.images if isinstance(data, LabelledImages) else data
+        self.columns = isinstance(self.data, Mapping)
+        if self.columns:
+            sizes = {name: len(value) for name, value in self.data.items() if hasattr(value, "__len__")}
+            if not sizes or len(set(sizes.values())) > 1:
+                raise ValueError(f"data is a dict whose entries must be of one length, got {sizes}")
+            self.n = next(iter(sizes.values()))
+        else:
+            self.n = len(self.data)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def at(self, index: Int[Tensor, " B"]) -> Any:
+        if self.columns:
+            of = {name: value for name, value in self.data.items() if hasattr(value, "__len__")}
+            return {name: _Table(value).at(index) for name, value in of.items()}
+        if isinstance(self.data, Tensor):
+            return self.data[index.to(self.data.device)]
+        if isinstance(self.data, np.ndarray):
+            return _tensors(self.data[index.numpy()])
+        return _collated([self.data[i] for i in index.tolist()])
+
+
+def _numbers(value: Any) -> bool:
+    """Whether a sample is token ids or other plain numbers."""
+    number = (int, float, np.integer, np.floating)
+    return isinstance(value, tuple | list) and bool(value) and all(isinstance(one, number) for one in value)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, tuple | list) and bool(value) and isinstance(value[0], str)
+
+
+def _tensors(value: Any) -> Any:
+    """Arrays as tensors, floating-point ones in torch's own width; also inside of dicts and tuples."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiubc":
+        made = torch.from_numpy(np.ascontiguousarray(value))
+        return made.float() if made.dtype == torch.float64 else made
+    if isinstance(value, Mapping):
+        return {name: _tensors(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return _tensors(np.asarray(value)) if _numbers(value) else tuple(_tensors(one) for one in value)
+    return value
+
+
+def _mask(raw: Any) -> Bool[Tensor, "B T"] | None:
+    """Which tokens are no padding, where a batch says so. ValueError for a mask that is not (samples, tokens)."""
+    if not isinstance(raw, Mapping):
+        return None
+    for name, marks_padding in MASKS.items():
+        if isinstance(raw.get(name), Tensor):
+            if raw[name].ndim != 2:
+                raise ValueError(f"{name} must be (samples, tokens), got {tuple(raw[name].shape)}")
+            return (raw[name] == 0) if marks_padding else (raw[name] != 0)
+    return None
+
+
+def _collated(samples: Sequence[Any]) -> Any:
+    """Samples as one batch. Token ids of unequal lengths are padded on the right, and a mask says where."""
+    first = samples[0]
+    if isinstance(first, str):
+        return list(samples)
+    if isinstance(first, Mapping):
+        return _columns({name: [sample[name] for sample in samples] for name in first})
+    if isinstance(first, tuple | list) and not _numbers(first):
+        if not first:
+            raise ValueError("a sample is empty: expected a tensor, a text, a dict or a tuple of these")
+        if isinstance(first[0], str | Mapping):
+            return _collated([sample[0] for sample in samples])
+        kinds = [isinstance(part, Tensor | np.ndarray | int | float | np.number) or _numbers(part) for part in first]
+        n = max(1, kinds.index(False) if False in kinds else len(kinds))
+        return tuple(_stacked([sample[i] for sample in samples], f"part {i}") for i in range(n))
+    if _lengths(samples) is not None:
+        return _columns({"input_ids": samples})
+    return _stacked(samples, "data")
+
+
+def _columns(columns: dict[str, Sequence[Any]]) -> dict[str, Tensor]:
+    """The columns that hold numbers as tensors; with the mask of those that had to be padded, if they bring none."""
+    found = {}
+    for name, values in columns.items():
+        if not (isinstance(values[0], Tensor | np.ndarray | int | float | np.number) or _numbers(values[0])):
+            continue
+        lengths = _lengths(values)
+        if lengths is None:
+            found[name] = _stacked(values, name)
+            continue
+        found[name] = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(v) for v in values], batch_first=True)
+        if not columns.keys() & MASKS.keys():
+            found["attention_mask"] = torch.arange(int(lengths.max())) < lengths[:, None]
+    return found
+
+
+def _lengths(values: Sequence[Any]) -> Int[Tensor, " B"] | None:
+    """The lengths of lines of whole numbers, where they differ."""
+    try:
+        tensors = [torch.as_tensor(value) for value in values]
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if {t.ndim for t in tensors} != {1} or any(t.is_floating_point() for t in tensors):
+        return None
+    lengths = torch.tensor([len(t) for t in tensors])
+    return lengths if len(lengths.unique()) > 1 else None
+
+
+def _stacked(values: Sequence[Any], name: str) -> Tensor:
+    """Values as one tensor. TypeError for what holds no numbers, ValueError for shapes that do not go together."""
+    made = [_tensors(value if isinstance(value, Tensor) else np.asarray(value)) for value in values]
+    if not all(isinstance(one, Tensor) for one in made):
+        kind = type(values[0]).__name__
+        raise TypeError(f"{name}: a sample must be a tensor, an array, numbers or a text, got {kind}")
+    shapes = sorted({tuple(one.shape) for one in made})
+    if len(shapes) > 1:
+        raise ValueError(f"{name}: samples must be of one shape, got {', '.join(map(str, shapes[:3]))}")
+    return torch.stack(made)
