@@ -49,16 +49,7 @@ algorithms: dict = {
     "n_networks": 1,
 }
 classifiers: list = [{"architecture": "mlp1", "width": 8, "layers": "fc1", "dataset": "digits", "seed": 11}]
-language: dict = {
-    "layers": 1,
-    "width": 16,
-    "vocabulary": 300,
-    "context": 16,
-    "steps": [0, 1],
-    "batch": 2,
-    "n_texts": 40,
-    "n_rows": 400,
-}
+language: dict = {"layers": 1, "width": 16, "vocabulary": 300, "steps": [0, 1], "n_texts": 40}
 toys: dict = {"reading": "TopK", "n_models": 2, "toy_steps": 50, "n_rows": 500}
 trained: dict = {
     "n_classes": 2,

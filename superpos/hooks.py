@@ -64,8 +64,8 @@ def network_of(model: Any) -> nn.Module:
     return module
 
 
-def taps(module: nn.Module, layers: str | Sequence[str]) -> list[Tap]:
-    """The taps of some layers. NAME@k is the k-th call of a layer in a forward pass, NAME@all are all of its calls.
+def taps(module: nn.Module, layers: Any) -> list[Tap]:
+    """The taps of a layer or a list of layers. NAME@k is the k-th call of a layer in a forward pass, NAME@all are all.
 
     Raises ValueError for an unknown layer, naming those that there are, and for a layer that no hook can see.
     """
@@ -212,7 +212,7 @@ class Watch:
             self.history.ran(module, x.ndim)
 
     def _hook(self, of):
-        def hook(module, _, output):
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
             for tap in of:
                 self.calls[tap] += 1
                 if tap.call in (0, self.calls[tap]) or (tap.call is None and self.calls[tap] == 1):

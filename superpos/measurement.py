@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -11,10 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from superpos import counting, intervals, metrics
-from superpos.activations import read_activations
+from superpos.activations import Rows, read_activations, whole_number
 from superpos.counting import COUNTING, Found
 from superpos.descent import check_values, parts
 from superpos.dictionaries import Adapted, Dictionary, Top, adapt
+from superpos.lengths import lengths, warn_of_lengths
 from superpos.sae import Settings, fit_stack
 from superpos.settings import one_of
 
@@ -50,14 +52,17 @@ def measure(
     sae: Any = None,
     n_samples: int = 10_000,
     seeds: Sequence[int] = (0,),
-    device: Any = None,
     held_out: int | float | None = None,
     confidence: float = 0.9,
+    centre: bool = False,
+    **how: Any,
 ) -> pd.DataFrame:
     """Effective features and superposition of a model's layers, one row for each layer and seed.
 
-    `model`, `data` and `layers` are what `superpos.activations.read_activations` takes; all layers are read in one pass.
-    `n_samples` rows of each layer are drawn with the first of the `seeds`, which otherwise decide the reading.
+    `model`, `data` and `layers` are what `superpos.activations.read_activations` takes, and so are, as `how`, axis, leave_out,
+    device and batch_size; all layers are read in one pass. `n_samples` rows of each layer are drawn with the first of the
+    `seeds`, which otherwise decide the reading.
+    `centre` subtracts the mean of the rows from them before an SAE is fitted (the count does so by itself).
 
     Without `sae` features are counted (`superpos.counting`), and the columns are layer, n_neurons (N), n_codes (the features
     found), effective_features (F) and psi (F/N); effective_features_low, effective_features_high, psi_low and psi_high, which
@@ -78,28 +83,66 @@ def measure(
     samples kept for reading (None: that of the settings; 0: the rows that were fitted are read); a trained object and the
     count read all rows. Where all codes are dead F is NaN, and a warning names the layer.
 
-    Raises ValueError before any fit for an unknown layer, and for activations that are NaN, constant or too few; and
-    TypeError for an object that cannot encode.
+    How the rows were read stands at the end: axis (of the neurons in the output), n_samples, rows_per_sample (on average),
+    length_ratio and mean_over_spread (`superpos.lengths`). A warning names a layer where a few long rows, or a mean far from 0,
+    decide what an SAE sees, and one that a trained SAE explains worse than the mean does (fvu ≥ 1).
+
+    Raises ValueError before any fit for an unknown layer, and for activations that are NaN, constant, equal but for rounding
+    or too few; and TypeError for an object that cannot encode.
     """
     layers = [layers] if isinstance(layers, str) else list(layers)
-    if not len(seeds):
-        raise ValueError("seeds is empty: expected at least one")
+    whole_number("n_samples", n_samples, 2)
+    _check_arguments(seeds, held_out, confidence)
     saes = _per_layer(COUNTING if sae is None else sae, layers)
-    rows = read_activations(model, data, layers, n_samples=n_samples, seed=int(seeds[0]), device=device)
+    if centre and not all(isinstance(one, Settings | counting.Settings) for one in saes.values()):
+        raise ValueError("centre is for SAEs that are fitted here: a trained one was made for activations as they are")
+    rows = read_activations(model, data, layers, n_samples=n_samples, seed=int(seeds[0]), **how)
+    seen = {}
     for layer in layers:
         check_values(rows[layer].x, f"layer {layer!r}: activations")
+        seen[layer] = lengths(rows[layer].x, layer)
+        warn_of_lengths(seen[layer], layer, centre or isinstance(saes[layer], counting.Settings))
     tables = []
     for layer in layers:
         asked = {"seeds": seeds, "label": layer, "confidence": confidence}
-        if isinstance(saes[layer], counting.Settings):
-            table = measure_rows(rows[layer].x, None, saes[layer], sample=rows[layer].sample, **asked)
-        else:
-            own = saes[layer].held_out if isinstance(saes[layer], Settings) else 0.0
-            parts_of = rows[layer].split(own if held_out is None else held_out, int(seeds[0]))
-            table = measure_rows(*parts_of, saes[layer], **asked)
+        table = _of_layer(_centred(rows[layer]) if centre else rows[layer], saes[layer], held_out, asked)
         table.insert(0, "layer", layer)
-        tables.append(table)
+        about = {"axis": rows[layer].axis, "n_samples": len(rows[layer].sample.unique())}
+        about |= {"rows_per_sample": rows[layer].rows_per_sample}
+        about |= {name: seen[layer][name] for name in ("length_ratio", "mean_over_spread")}
+        tables.append(table.assign(**about))
     return pd.concat(tables, ignore_index=True)
+
+
+def _of_layer(rows: Rows, sae: Any, held_out: float | None, asked: dict[str, Any]) -> pd.DataFrame:
+    if isinstance(sae, counting.Settings):
+        return measure_rows(rows.x, None, sae, sample=rows.sample, **asked)
+    own = sae.held_out if isinstance(sae, Settings) else 0.0
+    return measure_rows(*rows.split(own if held_out is None else held_out, int(asked["seeds"][0])), sae, **asked)
+
+
+def _centred(rows: Rows) -> Rows:
+    return replace(rows, x=rows.x - rows.x.double().mean(0).to(rows.x))
+
+
+def _check_arguments(seeds: Any, held_out: Any, confidence: Any) -> None:
+    """Errors that name an argument of `measure` which is out of range."""
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds must be whole numbers, as (0, 1), got {seeds!r}")
+    if not len(list(seeds)):
+        raise ValueError("seeds is empty: expected at least one")
+    for seed in seeds:
+        whole_number("seeds", seed, 0)
+    for name, value, known in (
+        ("held_out", held_out, "at least 0 and below 1"),
+        ("confidence", confidence, "above 0 and below 1"),
+    ):
+        if name == "held_out" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number {known}, got {value!r}")
+        if not (0 <= value < 1 and (value or name == "held_out")):
+            raise ValueError(f"{name} must be {known}, got {value}")
 
 
 def measure_rows(
@@ -126,7 +169,14 @@ def measure_rows(
     read = fitted if read is None else read
     plain = baselines(read, label)
     if not isinstance(sae, Settings):
-        return pd.DataFrame([{**reading(sae, read, label), "seed": int(seeds[0]), **plain, "n_read": len(read)}])
+        one = reading(sae, read, label)
+        if one["fvu"] >= 1:
+            warnings.warn(
+                f"layer {label!r}: the SAE explains the activations worse than their mean does (fvu {one['fvu']:.3g}); was it "
+                "made for this layer, and for activations scaled like these?",
+                stacklevel=2,
+            )
+        return pd.DataFrame([{**one, "seed": int(seeds[0]), **plain, "n_read": len(read)}])
     try:
         fits = fit_stack(fitted, sae, seeds=seeds, label=label)
     except ValueError as error:

@@ -384,7 +384,7 @@ def test_a_layer_that_comes_later_in_another_batch_is_not_missed():
 
 
 def test_positions_can_be_left_out():
-    ids, padded, mask = tokens()
+    _, padded, mask = tokens()
     model = Tagger()
     for data in (
         {"input_ids": padded, "attention_mask": mask},
@@ -462,9 +462,9 @@ def test_models_of_two_inputs(kind):
 @pytest.mark.parametrize(
     ("model", "data", "error", "message"),
     [
-        (Two(), {"a": torch.ones(5, 2), "b": torch.ones(5, 3)}, ValueError, "a batch holds a, b, and the model's forward takes x, context"),
+        (Two(), {"a": torch.ones(5, 2), "b": torch.ones(5, 3)}, ValueError, "a, b, and the model's forward takes x, context"),
         (Two(), {"x": torch.ones(5, 2)}, ValueError, "a batch holds x, and the model's forward takes x, context"),
-        (Vision(), {"pixel_values": torch.ones(5, 3, 6, 6), "labels": torch.ones(4)}, ValueError, "entries must be of one length"),
+        (Vision(), {"pixel_values": IMAGES, "labels": torch.ones(4)}, ValueError, "entries must be of one length"),
         (Vision(), [], ValueError, "data is empty"),
         (Vision(), {"pixel_values": torch.ones(0, 3, 6, 6)}, ValueError, "data is empty"),
         (Vision(), iter([]), ValueError, "data is empty"),
@@ -528,9 +528,9 @@ def test_other_precisions(dtype):
 def test_scripts_are_refused_by_name():
     model, x = nn.Sequential(nn.Linear(4, 3), nn.ReLU()), torch.randn(6, 4)
     for made in (torch.jit.trace(model, x), torch.jit.script(model)):
-        with pytest.raises(TypeError, match="of torch.jit, which runs without its layers being seen"):
+        with pytest.raises(TypeError, match=r"of torch\.jit, which runs without its layers being seen"):
             read(made, x, "0")
-    with pytest.raises(ValueError, match="layer '0.0' is inside of '0', a script of torch.jit"):
+    with pytest.raises(ValueError, match=r"layer '0\.0' is inside of '0', a script of torch.jit"):
         read(nn.Sequential(torch.jit.trace(model, x)), x, "0.0")
 
 
@@ -571,7 +571,7 @@ def test_bert_whose_module_is_called_output():
         vocab_size=20, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
     )
     model = transformers.BertModel(config)
-    ids, padded, mask = tokens()
+    _, padded, mask = tokens()
     data = {"input_ids": padded, "attention_mask": mask.long(), "labels": torch.zeros(5)}
     for layer in ("encoder.layer.0.output", "encoder.layer.1.attention.self", "embeddings"):
         rows = read(model, data, layer)
