@@ -12,7 +12,7 @@ from benchmarks import material
 from benchmarks.costs import _Peak
 from superpos.dictionaries import Dictionary
 from superpos.findings.language import pretraining, releases, runs, survey, task, texts
-from superpos.measurement import Usage
+from superpos.usage import Usage
 
 __all__ = ["PYTHIA", "SMALL", "encode", "path", "write_model"]
 

@@ -107,7 +107,7 @@ here = chapter.begin(results, committed, cluster)
 import torch
 
 from superpos.dictionaries import Dictionary
-from superpos.measurement import Usage
+from superpos.usage import Usage
 
 neurons = Dictionary(torch.eye(8), torch.zeros(8), torch.eye(8), torch.zeros(8))
 for name, used, answer in (("alike", range(8), 8), ("one", [2], 1), ("three to one", [0, 0, 0, 5], 4 / 3**0.75)):

@@ -1,9 +1,13 @@
 """Dictionaries that others have trained: files read into one class, and any object that encodes brought to one face.
 
-    z = act(W_enc (x − s) + b_enc)      act: ReLU, or the k largest of ReLU (TopK); s: b_dec, or nothing
+    z = act(W_enc (x − s) + b_enc)      act: ReLU, the k largest of ReLU (TopK), or ReLU above a threshold; s: b_dec, or nothing
     x' = W_decᵀ z + b_dec
 
-    SAELens     cfg.json, sae_weights.safetensors: W_enc (N, D), b_enc (D,), W_dec (D, N), b_dec (N,)
+A gated SAE is one with a threshold: its gate W x + b_gate is open where its magnitude e^r W x + b_mag lies above
+b_mag − e^r b_gate. Activations may be normalised row by row before, which is undone after.
+
+    SAELens     cfg.json, sae_weights.safetensors: W_enc (N, D), b_enc (D,), W_dec (D, N), b_dec (N,); with a threshold (JumpReLU,
+                as which BatchTopK SAEs are published), or b_gate, b_mag and r_mag in place of b_enc (gated)
     sparsify    cfg.json, sae.safetensors: encoder.weight (D, N), encoder.bias (D,), W_dec (D, N), b_dec (N,)
     superpos    one file, as `superpos.sae.SparseAutoencoder.save` writes it
 
@@ -11,7 +15,8 @@ What a configuration asks for is done, or refused by name. Only safetensors are 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from superpos.descent import keep_largest
 from superpos.sae import SparseAutoencoder
@@ -32,13 +37,14 @@ WEIGHTS = {  # names in these files of the encoder, its bias, the decoder, its b
     SAELENS: ("W_enc", "b_enc", "W_dec", "b_dec"),
     SPARSIFY: ("encoder.weight", "encoder.bias", "W_dec", "b_dec"),
 }
+GATED = ("b_gate", "b_mag", "r_mag")
 DONE = {  # what a configuration may say, in SAELens's words of all versions and in sparsify's
-    "architecture": ("standard", "topk"),
+    "architecture": ("standard", "topk", "jumprelu", "gated"),
     "activation_fn": ("relu", "topk"),
     "activation_fn_str": ("relu", "topk"),
     "activation": ("topk",),
-    "normalize_activations": ("none", False, None),
-    "reshape_activations": ("none", None),
+    "normalize_activations": ("none", False, None, "layer_norm", "constant_norm_rescale"),
+    "reshape_activations": ("none", None, "hook_z"),  # heads lie side by side in the rows that are read
     "apply_b_dec_to_input": (True, False),
 } | dict.fromkeys(
     ("rescale_acts_by_decoder_norm", "finetuning_scaling_factor", "transcode", "skip_connection", "signed"),
@@ -53,7 +59,8 @@ class Dictionary:
     """A dictionary of D codes for N neurons, in float32, by the formula that heads this module.
 
     `dictionary` and `bias` are the decoder's; `subtracted` is what is taken from x before encoding, or None; `k` is the
-    number of codes kept of each row, or None for all; `name` says where it came from; `about` is its configuration as
+    number of codes kept of each row, or None for all; codes that are not above their `threshold` are zero; `normalized` is
+    how rows are normalised, by SAELens's names, or None; `name` says where it came from; `about` is its configuration as
     published. Raises ValueError, which gives the name, for shapes that do not fit and for weights that are not finite.
     """
 
@@ -65,12 +72,17 @@ class Dictionary:
     k: int | None = None
     name: str = "dictionary"
     about: dict[str, Any] | None = None
+    threshold: Tensor | None = None  # (D,)
+    normalized: str | None = None
+
+    foreign = True
 
     def __post_init__(self) -> None:
         if self.encoder.ndim != 2:
             raise ValueError(f"{self.name}: the encoder must be (codes, neurons), got {tuple(self.encoder.shape)}")
         D, N = self.encoder.shape
         expected = {"encoder": (D, N), "encoder_bias": (D,), "dictionary": (D, N), "bias": (N,), "subtracted": (N,)}
+        expected["threshold"] = (D,)
         for field, shape in expected.items():
             values = getattr(self, field)
             if values is None:
@@ -110,17 +122,33 @@ class Dictionary:
         return Dictionary(**(vars(self) | tensors))
 
     def centred(self, x: Float[Tensor, "n M"]) -> Float[Tensor, "n N"]:
-        """Activations in float32, less what is subtracted. Raises ValueError for another width than N."""
+        """Activations in float32, normalised, less what is subtracted. Raises ValueError for another width than N."""
         if x.shape[-1] != self.n_neurons:
             raise ValueError(f"{self.name} reads {self.n_neurons} neurons, got activations {tuple(x.shape)}")
-        x = x.to(self.encoder)
+        shift, scale = self._norm(x.to(self.encoder))
+        x = x.to(self.encoder) if scale is None else (x.to(self.encoder) - shift) / scale
         return x if self.subtracted is None else x - self.subtracted
+
+    def _norm(self, x):
+        """What normalising takes from each row, and by what it divides it, as SAELens does."""
+        if self.normalized == "layer_norm":
+            return x.mean(-1, keepdim=True), x.std(-1, keepdim=True) + 1e-5
+        if self.normalized == "constant_norm_rescale":
+            return 0.0, x.norm(dim=-1, keepdim=True) / self.n_neurons**0.5
+        return 0.0, None
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "n M"]) -> Float[Tensor, "n D"]:
-        """Codes of activations, all held at once: for few rows (`superpos.measurement.Usage` is for many)."""
-        z = torch.addmm(self.encoder_bias, self.centred(x), self.encoder.T).relu_()
+        """Codes of activations, all held at once: for few rows (`superpos.usage.Usage` is for many)."""
+        z = torch.addmm(self.encoder_bias, self.centred(x), self.encoder.T)
+        z = (z if self.threshold is None else z.mul_(z > self.threshold)).relu_()
         return z if self.k is None else keep_largest(z, self.k)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Float[Tensor, "n N"]) -> Float[Tensor, "n N"]:
+        """What the codes of activations write, on the scale of these."""
+        back, (shift, scale) = self.decode(self.encode(x)), self._norm(x.to(self.encoder))
+        return back if scale is None else back * scale + shift
 
     @torch.no_grad()
     def decode(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n N"]:
@@ -150,6 +178,7 @@ class Adapted:
     codes: Callable[[Tensor], Tensor | Top]
     decode: Callable[[Tensor], Tensor] | None
     dictionary: Float[Tensor, "D N"] | None
+    foreign: bool = True  # False for SAEs that are fitted here
 
     def encode(self, x: Float[Tensor, "n N"]) -> Float[Tensor, "n D"]:
         """Dense codes of activations. Raises TypeError where the object gives something else than codes."""
@@ -157,6 +186,12 @@ class Adapted:
         if not isinstance(codes, Top):
             return codes
         return codes.values.new_zeros(len(x), codes.n_codes).scatter_(-1, codes.places, codes.values)
+
+    def reconstruct(self, x: Float[Tensor, "n N"]) -> Float[Tensor, "n N"]:
+        """What the codes of activations write. TypeError where the object cannot decode."""
+        if self.decode is None:
+            raise TypeError(f"{self.name} cannot decode dense codes")
+        return self.decode(self.encode(x))
 
 
 def adapt(sae: Any, label: str = "sae") -> Adapted | Dictionary:
@@ -173,18 +208,53 @@ def adapt(sae: Any, label: str = "sae") -> Adapted | Dictionary:
     dictionary = getattr(sae, "dictionary", getattr(sae, "W_dec", None))
     dictionary = None if dictionary is None else dictionary.detach()
     n_codes = getattr(sae, "num_latents", None)  # sparsify's alone have it, and decode nothing but top codes
+    tensors = [*sae.parameters()] if isinstance(sae, nn.Module) else [] if dictionary is None else [dictionary]
+    like = next((one for one in tensors if one.is_floating_point()), None)
+    name = getattr(sae, "name", type(sae).__name__)
 
     def codes(x: Tensor) -> Tensor | Top:
-        given = sae.encode(x)
-        if hasattr(given, "top_acts"):
-            return Top(given.top_acts, given.top_indices, n_codes or len(dictionary))
+        if dictionary is not None and x.shape[1] != dictionary.shape[1]:
+            raise ValueError(f"{name} reads {dictionary.shape[1]} neurons, got activations {tuple(x.shape)}")
+        with _evaluated(sae):
+            given = sae.encode(x if like is None else x.to(like))
+        return _checked_codes(given, x, name, n_codes or (0 if dictionary is None else len(dictionary)))
+
+    def decode(z: Tensor) -> Tensor:
+        with _evaluated(sae):
+            return sae.decode(z if like is None else z.to(like)).float()
+
+    ours = isinstance(sae, SparseAutoencoder)
+    decodes = not n_codes and hasattr(sae, "decode")
+    return Adapted(name, codes, decode if decodes else None, dictionary, not ours)
+
+
+@contextmanager
+def _evaluated(sae: Any) -> Iterator[None]:
+    """A torch module in evaluation mode inside `with`: BatchTopK SAEs keep other codes while they are trained."""
+    modes = {m: m.training for m in sae.modules()} if isinstance(sae, nn.Module) else {}
+    try:
+        for module in modes:
+            module.training = False
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _checked_codes(given: Any, x: Tensor, name: str, n_codes: int) -> Tensor | Top:
+    """What an `encode` gave for x, in float32. TypeError for what are no codes, ValueError for another number of rows."""
+    if hasattr(given, "top_acts"):
+        given = Top(given.top_acts.float(), given.top_indices, n_codes)
+        n = len(given.values)
+    else:
         if not isinstance(given, Tensor) or given.ndim != 2:
             shape = getattr(given, "shape", "")
             raise TypeError(f"encode must give codes (rows, codes), got {type(given).__name__} {shape}")
-        return given.to_dense() if given.is_sparse else given
-
-    decode = None if n_codes else getattr(sae, "decode", None)
-    return Adapted(getattr(sae, "name", type(sae).__name__), codes, decode, dictionary)
+        given = (given.to_dense() if given.is_sparse else given).float()
+        n = len(given)
+    if n != len(x):
+        raise ValueError(f"{name}: encode gave codes for {n} rows, got {len(x)}")
+    return given
 
 
 def load(path: str | Path) -> Dictionary:
@@ -197,7 +267,7 @@ def load(path: str | Path) -> Dictionary:
     if path.is_file():
         return Dictionary.of(SparseAutoencoder.load(path), str(path))
     file = _file_of(path)
-    about, (encoder, *others) = _read(path, file)
+    about, weights = _read(path, file)
     said = about | {name: value for name, value in (about.get("metadata") or {}).items() if value}
     for name in DONE.keys() & about.keys():
         if about[name] not in DONE[name]:
@@ -209,9 +279,14 @@ def load(path: str | Path) -> Dictionary:
                 f"{path}/cfg.json: it was fitted to a model loaded with {name}, whose activations differ from those of "
                 "the model as published, which are read here"
             )
-    subtracted = others[-1] if about.get("apply_b_dec_to_input", True) else None
+    encoder, bias, threshold = _thresholded(weights)
     encoder = encoder.T.contiguous() if file == SAELENS else encoder
-    found = Dictionary(encoder, *others, subtracted, _kept(path, file, about), str(path), about)
+    subtracted = weights["b_dec"] if about.get("apply_b_dec_to_input", True) else None
+    norm = about.get("normalize_activations")
+    norm = norm if norm in ("layer_norm", "constant_norm_rescale") else None
+    rest = {"threshold": threshold, "normalized": norm}
+    decoder = (weights["W_dec"], weights["b_dec"])
+    found = Dictionary(encoder, bias, *decoder, subtracted, _kept(path, file, about), str(path), about, **rest)
     for name, size in {"d_in": found.n_neurons, "d_sae": found.n_codes, "num_latents": found.n_codes}.items():
         if about.get(name) not in (None, 0, size):
             raise ValueError(f"{path}: cfg.json says {name} = {about[name]}, the weights have {size}")
@@ -237,20 +312,48 @@ def _file_of(path: Path) -> str:
     raise FileNotFoundError(f"{path} holds none of {', '.join(WEIGHTS)}; it holds {', '.join(there) or 'nothing'}")
 
 
-def _read(path: Path, file: str) -> tuple[dict[str, Any], list[Tensor]]:
-    """Configuration and weights of a folder. ValueError for other names or types, and for a file that was cut short."""
-    names = WEIGHTS[file]
+def _read(path: Path, file: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and weights of a folder, named as SAELens does but for the encoder. ValueError for other names or types, and
+    for a file that was cut short."""
+    try:
+        about = json.loads((path / "cfg.json").read_text())
+    except ValueError as error:
+        raise ValueError(f"{path / 'cfg.json'} is not whole JSON ({error}); fetch it again") from error
+    if not isinstance(about, dict):
+        raise ValueError(f"{path / 'cfg.json'} must hold an object, got {type(about).__name__}")
     try:
         weights = load_file(path / file)
     except SafetensorError as error:
         raise ValueError(f"{path / file} is not a whole safetensors file ({error}); fetch it again") from error
-    for what, others in (("lacks", set(names) - weights.keys()), ("also holds", weights.keys() - set(names))):
+    factor = weights.pop("scaling_factor", None)
+    if factor is not None and not bool((factor == 1).all()):
+        raise ValueError(f"{path / file} holds a scaling_factor other than one, which is not done here")
+    names = WEIGHTS[file]
+    gated = file == SAELENS and about.get("architecture") == "gated"
+    wanted = {names[0], *(GATED if gated else names[1:2]), *names[2:]}
+    wanted |= {"threshold"} if about.get("architecture") == "jumprelu" else set()
+    for what, others in (("lacks", wanted - weights.keys()), ("also holds", weights.keys() - wanted)):
         if others:
-            raise ValueError(f"{path / file} {what} {', '.join(sorted(others))}; expected {', '.join(names)}")
+            raise ValueError(f"{path / file} {what} {', '.join(sorted(others))}; expected {', '.join(sorted(wanted))}")
     for name, values in weights.items():
         if not values.is_floating_point():
             raise ValueError(f"{path / file}: {name} must be floating-point, got {values.dtype}")
-    return json.loads((path / "cfg.json").read_text()), [weights[name] for name in names]
+    weights = {{"encoder.weight": "W_enc", "encoder.bias": "b_enc"}.get(name, name): v for name, v in weights.items()}
+    if weights["b_dec"].ndim == 2 and len(weights["b_dec"]) == 1:
+        weights["b_dec"] = weights["b_dec"][0]
+    return about, weights
+
+
+def _thresholded(weights: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Encoder, its bias and threshold, those of a gated SAE as the head of this module says."""
+    if "b_gate" not in weights:
+        return weights["W_enc"], weights["b_enc"], weights.get("threshold")
+    size = weights["r_mag"].float().exp()
+    return (
+        weights["W_enc"].float() * size,
+        weights["b_mag"],
+        weights["b_mag"].float() - size * weights["b_gate"].float(),
+    )
 
 
 def _kept(path: Path, file: str, about: dict[str, Any]) -> int | None:

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks import material
-from superpos import sae
+from superpos import metrics, sae
 from superpos.dictionaries import Adapted, Dictionary, Top, adapt, load
 from superpos.findings.planted.task import planted
+from superpos.usage import reading
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,119 @@ def test_the_older_configuration_of_saelens(sae_lens, tmp_path):
     torch.testing.assert_close(read.encode(x), theirs.encode(x), rtol=0, atol=1e-5)
 
 
+def scaled(theirs, seed=3):
+    """Random weights for an SAE of SAELens, large enough that thresholds and gates matter."""
+    g = torch.Generator().manual_seed(seed)
+    theirs.load_state_dict({name: torch.randn(v.shape, generator=g) * 0.5 for name, v in theirs.state_dict().items()})
+    return theirs
+
+
+@pytest.mark.parametrize("normalize", ["none", "layer_norm", "constant_norm_rescale"])
+@pytest.mark.parametrize("kind", ["Standard", "JumpReLU", "Gated", "TopK"])
+@pytest.mark.parametrize("subtracts", [True, False])
+def test_kinds_and_normalisations_of_saelens(sae_lens, tmp_path, kind, normalize, subtracts):
+    """Codes, reconstructions and F of the file are those of the package."""
+    make, config = (getattr(sae_lens, f"{kind}SAE{end}") for end in ("", "Config"))
+    about = {"d_in": 8, "d_sae": 48, "normalize_activations": normalize, "apply_b_dec_to_input": subtracts}
+    theirs = scaled(make(config(**about, **({"k": 5} if kind == "TopK" else {}))))
+    theirs.save_model(tmp_path)
+    mine, x = load(tmp_path), rows()
+    z = theirs.encode(x)
+    z = z.to_dense() if z.is_sparse else z
+    assert 0.02 < float((z != 0).float().mean()) < 0.9
+    torch.testing.assert_close(mine.encode(x), z, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mine.reconstruct(x), theirs(x), rtol=1e-4, atol=1e-4)
+    ours, foreign = reading(mine, x), reading(theirs, x)
+    for name in ("effective_features", "fvu", "l0", "dead"):
+        assert ours[name] == pytest.approx(foreign[name], rel=1e-4)
+
+
+def test_an_encoder_multiplied_and_a_dictionary_divided_read_as_before():
+    """The same function written with other row lengths has one F."""
+    one, x = random_(), rows(400)
+    c = torch.logspace(-1, 1, 48)[torch.randperm(48, generator=torch.Generator().manual_seed(5))]
+    other = Dictionary(
+        one.encoder * c[:, None], one.encoder_bias * c, one.dictionary / c[:, None], one.bias, subtracted=one.bias
+    )
+    torch.testing.assert_close(one.reconstruct(x), other.reconstruct(x), rtol=1e-3, atol=1e-3)
+    first, second = reading(one, x), reading(other, x)
+    assert first["effective_features"] == pytest.approx(second["effective_features"], rel=1e-5)
+    assert metrics.effective_features(metrics.code_shares(other.encode(x))) < 0.9 * first["effective_features"]
+
+    class Foreign:
+        dictionary, encode, decode = other.dictionary, other.encode, other.decode
+
+    assert reading(Foreign(), x)["effective_features"] == pytest.approx(first["effective_features"], rel=1e-5)
+
+
+def test_an_sae_is_used_in_evaluation_mode():
+    class Noisy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.W_dec, self.drop = torch.nn.Parameter(random_().dictionary), torch.nn.Dropout(0.5)
+
+        def encode(self, x):
+            return self.drop(random_().encode(x))
+
+        def decode(self, z):
+            return z @ self.W_dec
+
+    theirs = Noisy().train()
+    assert torch.equal(adapt(theirs).encode(rows()), random_().encode(rows()))
+    assert theirs.training
+    assert theirs.drop.training
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_an_sae_of_another_precision_gives_codes_in_float32(dtype):
+    class Plain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.W_dec = torch.nn.Parameter(random_().dictionary.to(dtype))
+
+        def encode(self, x):
+            return (x @ self.W_dec.T).relu()
+
+        def decode(self, z):
+            return z @ self.W_dec
+
+    seen = reading(Plain(), rows())
+    assert adapt(Plain()).encode(rows()).dtype == torch.float32
+    assert seen["effective_features"] > 1
+
+
+def test_an_sae_that_drops_rows_or_reads_another_width_is_named():
+    class Drops:
+        name = "drops"
+        dictionary = torch.eye(8)
+
+        def encode(self, x):
+            return x[:-1].relu()
+
+    with pytest.raises(ValueError, match="drops: encode gave codes for 39 rows, got 40"):
+        reading(Drops(), rows())
+    with pytest.raises(ValueError, match=r"drops reads 8 neurons, got activations \(40, 9\)"):
+        reading(Drops(), rows(40, 9))
+
+
+def test_oddities_of_published_files(tmp_path):
+    """scaling_factor of ones, b_dec of one row, a configuration that was cut."""
+    material.save_saelens(random_(), tmp_path)
+    file, expected = tmp_path / "sae_weights.safetensors", load(tmp_path).encode(rows())
+    weights = load_file(file)
+    save_file(weights | {"scaling_factor": torch.ones(48), "b_dec": weights["b_dec"][None].clone()}, file)
+    assert torch.equal(load(tmp_path).encode(rows()), expected)
+    save_file(weights | {"scaling_factor": torch.full((48,), 2.0)}, file)
+    with pytest.raises(ValueError, match="holds a scaling_factor other than one"):
+        load(tmp_path)
+    save_file(weights, file)
+    text = (tmp_path / "cfg.json").read_text()
+    for cut, message in ((text[: len(text) // 2], "is not whole JSON"), ("[1]", "must hold an object, got list")):
+        (tmp_path / "cfg.json").write_text(cut)
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path)
+
+
 def test_what_sparsify_writes(sparsify, tmp_path):
     theirs, ours = sparsify.SparseCoder(8, sparsify.SparseCoderConfig(num_latents=48, k=4)), random_()
     theirs.load_state_dict(
@@ -161,11 +275,14 @@ def test_half_precision_is_read_as_float32(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "gated"}, "architecture is 'gated'; here only 'standard' or 'topk'"),
-        ({"architecture": "jumprelu"}, "architecture is 'jumprelu'"),
-        ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'"),
+        ({"architecture": "gated"}, "lacks b_gate, b_mag, r_mag; expected W_dec, W_enc, b_dec, b_gate, b_mag, r_mag"),
+        ({"architecture": "jumprelu"}, "lacks threshold; expected"),
+        (
+            {"architecture": "temporal"},
+            "architecture is 'temporal'; here only 'standard' or 'topk' or 'jumprelu' or 'gated'",
+        ),
         ({"normalize_activations": "expected_average_only_in"}, "normalize_activations is 'expected"),
-        ({"reshape_activations": "hook_z"}, "reshape_activations is 'hook_z'"),
+        ({"normalize_activations": "covariance_whitening"}, "normalize_activations is 'covariance_whitening'"),
         ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is True"),
         ({"activation_fn_str": "tanh-relu"}, "activation_fn_str is 'tanh-relu'"),
         ({"architecture": "topk"}, "asks for topk but gives no k"),

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 import superpos
-from superpos import PROTOCOL, PUBLISHED, counting, dictionaries, measurement, metrics
+from superpos import PROTOCOL, PUBLISHED, counting, dictionaries, measurement, metrics, usage
 from superpos.dictionaries import Dictionary
-from superpos.measurement import Usage, measure_rows, most_active, reading, unexplained
+from superpos.measurement import measure_rows
+from superpos.usage import Usage, most_active, reading, unexplained
 from superpos.worlds import World
 
 QUICK = PROTOCOL.but(steps=30)
@@ -170,7 +171,7 @@ def rows(n=40, n_neurons=8):
 @pytest.fixture
 def small_tiles(monkeypatch):
     for name, value in {"ROWS": 16, "CODES": 20, "HELD": 8 * 48}.items():
-        monkeypatch.setattr(measurement, name, value)
+        monkeypatch.setattr(usage, name, value)
 
 
 def summed(dictionary, x, cut=23, **options):
@@ -192,7 +193,7 @@ def test_sums_of_tiles_are_those_of_all_codes(small_tiles, k):
 def test_the_reading_of_a_stream_is_that_of_all_codes(small_tiles):
     dictionary, x = random_(), rows(101)
     seen, z = reading(dictionary, x), dictionary.encode(x)
-    p = metrics.code_shares(z)
+    p = metrics.code_shares(z * dictionary.dictionary.norm(dim=1))
     assert seen["effective_features"] == pytest.approx(metrics.effective_features(p), rel=1e-5)
     assert seen["psi"] == pytest.approx(seen["effective_features"] / 8)
     assert seen["hill_0"] == (p > 0).sum()
@@ -205,7 +206,7 @@ def test_the_reading_of_a_stream_is_that_of_all_codes(small_tiles):
 
 def test_even_and_single_codes():
     for bias, features in ((torch.tensor([0.0, 0, 3, 0]), 1), (torch.ones(4), 4)):
-        flat = Dictionary(torch.zeros(4, 2), bias, torch.zeros(4, 2), torch.zeros(2))
+        flat = Dictionary(torch.zeros(4, 2), bias, torch.ones(4, 2), torch.zeros(2))
         assert summed(flat, torch.randn(50, 2)).reading(2)["effective_features"] == pytest.approx(features)
 
 

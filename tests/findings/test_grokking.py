@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from superpos import measurement, metrics, sae
+from superpos import metrics, sae, usage
 from superpos.findings.grokking import runs, task
 
 
@@ -176,7 +176,7 @@ def test_a_checkpoint_run_reads_the_network_of_its_row():
     pre = task.sites(network, small().pairs()[0])["pre"]
     order = torch.randperm(49, generator=torch.Generator().manual_seed(5 * 10**8 + 3))
     fit = sae.fit(pre[order[9:]], sae.PROTOCOL.but(expansion=2.0, steps=30), seed=3)
-    seen = measurement.reading(fit, pre[order[:9]])
+    seen = usage.reading(fit, pre[order[:9]])
     assert row["features_pre_protocol"] == pytest.approx(seen["effective_features"], rel=1e-3)
     assert row["fvu_pre_protocol"] == pytest.approx(seen["fvu"], rel=1e-2)
     assert row["participation_pre"] == pytest.approx(metrics.participation_ratio(pre), rel=1e-4)

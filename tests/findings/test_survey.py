@@ -18,7 +18,7 @@ from superpos.findings.language.analysis import curves
 from superpos.findings.language.survey import Survey, collect, enough, marks
 from superpos.findings.language.task import Reading, chosen_sites, outputs, site_modules
 from superpos.findings.language.texts import Tokens
-from superpos.measurement import reading
+from superpos.usage import reading
 
 N = 16
 HERE = [str(folder) for folder in Path(__file__).parents[:2]]
@@ -150,7 +150,7 @@ def test_a_survey_is_the_dense_computation(first_token, k):
     for row in rows:
         x = dense(model, several, row["site"], ones, first_token == "drop")
         z = ones[row["site"]].encode(x)
-        p = metrics.code_shares(z)
+        p = metrics.code_shares(z * ones[row["site"]].dictionary.norm(dim=1))
         assert row["n_tokens"] == len(x) == 48 - (6 if first_token == "drop" else 0)
         assert row["effective_features"] == pytest.approx(metrics.effective_features(p), rel=1e-4)
         assert row["psi"] == pytest.approx(row["effective_features"] / N)
@@ -195,7 +195,8 @@ def test_the_curve_is_that_of_the_first_texts():
     assert row["curve_texts"] == "1 2 5 6"
     name, texts = site_modules(model)["mlp.0"], texts_of(several)
     for n, value, active in zip((1, 2, 5, 6), row["curve_features"].split(), row["curve_hill_0"].split(), strict=True):
-        p = metrics.code_shares(one.encode(torch.cat([by_hooks(model, text, name) for text in texts[:n]])))
+        z = one.encode(torch.cat([by_hooks(model, text, name) for text in texts[:n]]))
+        p = metrics.code_shares(z * one.dictionary.norm(dim=1))
         assert float(value) == pytest.approx(metrics.effective_features(p), rel=1e-4)
         assert float(active) == (p > 0).sum()
     assert float(value) == pytest.approx(row["effective_features"], rel=1e-5)

@@ -12,9 +12,9 @@ from superpos import metrics, sae, seeds
 from superpos.activations import Rows
 from superpos.findings.algorithms import task
 from superpos.findings.algorithms.programs import compile_program, difference_to_jax, share_right
-from superpos.measurement import reading
 from superpos.settings import Count, Whole, settings
 from superpos.sweep import expand
+from superpos.usage import reading
 
 READINGS = {  # λ in the sum unit; four codes a coordinate of the compiled stream, whatever N, or four a neuron
     "main": {"l1": 0.5, "of": "coordinate"},

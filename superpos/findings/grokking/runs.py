@@ -19,9 +19,9 @@ from superpos import metrics, sae, seeds
 from superpos.activations import shuffle_columns
 from superpos.findings.grokking import llc
 from superpos.findings.grokking.task import SITES, Network, Training, code_tuning, fourier_power, sites, train
-from superpos.measurement import reading
 from superpos.settings import Count, Whole, one_of, settings
 from superpos.sweep import expand
+from superpos.usage import reading
 
 READINGS = {  # two codes a neuron but for the paper's, which has four
     "protocol": sae.PROTOCOL.but(expansion=2.0),

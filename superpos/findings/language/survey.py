@@ -17,9 +17,10 @@ from superpos import checkpoint, metrics, seeds
 from superpos.dictionaries import Dictionary
 from superpos.findings.language.task import Reading, read_rows, site_modules
 from superpos.findings.language.texts import Tokens
-from superpos.measurement import Usage, baselines, unexplained
+from superpos.measurement import baselines
 from superpos.progress import progress
 from superpos.settings import flat, one_of
+from superpos.usage import Usage, unexplained
 
 __all__ = ["Survey", "collect", "enough", "marks"]
 

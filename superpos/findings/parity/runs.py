@@ -9,9 +9,9 @@ import torch
 from superpos import metrics, sae, seeds
 from superpos.activations import shuffle_columns
 from superpos.findings.parity.task import hidden, parity, share_correct, train_networks
-from superpos.measurement import reading
 from superpos.settings import Count, NotNegative, Positive, Whole, one_of, settings
 from superpos.sweep import expand
+from superpos.usage import reading
 
 RELEASED_ROWS = 1_024  # the paper's code asks for 1,000, in batches of 64, of samples in the order of task and label
 LOOKS = (12, 31, 100, 200, 400, 800, 1_600)  # 31 epochs hold about as many steps as the paper's code takes
@@ -57,7 +57,7 @@ class Run:
 def parity_run(run: Run) -> list[dict[str, Any]]:
     """The rows of a run, one for each network, SAE and look: after each of LOOKS epochs, half-way and at the end.
 
-    A look has the columns of `measurement.reading` on the rows fitted, and F on test samples (`held_out_features`). Of the
+    A look has the columns of `usage.reading` on the rows fitted, and F on test samples (`held_out_features`). Of the
     network, `accuracy` is that on test samples, `accuracy_train` that on the labels it was trained on; `neurons_per_input` and
     `inputs_per_neuron` say how polysemantic its own first weights are (`metrics.polysemanticity`).
     """

@@ -10,9 +10,10 @@ from superpos import sae, seeds
 from superpos.activations import Rows, read_activations, shuffle_columns
 from superpos.data import LabelledImages
 from superpos.findings.planted.task import planted
-from superpos.measurement import measure, measure_rows, reading
+from superpos.measurement import measure, measure_rows
 from superpos.settings import Count, Positive, Whole, one_of, settings
 from superpos.sweep import expand
+from superpos.usage import reading
 
 READINGS = {"protocol": sae.PROTOCOL, "published": sae.PUBLISHED}
 KEPT = ("n_codes", "effective_features", "psi", "hill_0", "hill_2", "fvu", "l0", "dead")

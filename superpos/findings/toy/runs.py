@@ -11,9 +11,10 @@ from torch import Tensor
 
 from superpos import counting, readings, sae, seeds
 from superpos.findings.toy import task
-from superpos.measurement import baselines, reading
+from superpos.measurement import baselines
 from superpos.settings import Count, NotNegative, Positive, Whole, one_of, settings
 from superpos.sweep import expand
+from superpos.usage import reading
 
 READINGS = {"published": sae.PUBLISHED, "protocol": sae.PROTOCOL, "TopK": readings.TOP}
 KEPT = ("effective_features", "psi", "fvu", "l0", "dead", "effective_rank", "participation_ratio")
