@@ -19,7 +19,9 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 import vl_convert
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 __all__ = [
     "COLORS",
@@ -28,6 +30,7 @@ __all__ = [
     "as_axis",
     "cells",
     "compact",
+    "gallery",
     "intervals",
     "lines",
     "points",
@@ -332,3 +335,36 @@ def cells(
     boxes = base.mark_rect(stroke="white", strokeWidth=2).encode(color=hue)
     words = base.mark_text(fontSize=11, color="#111").encode(text=alt.Text(word, type="nominal"))
     return alt.layer(boxes, words).properties(width=82 * len(order["x"]), height=34 * len(order["y"]))
+
+
+def gallery(table: pd.DataFrame, images: Float[Tensor, "n C H W"], x: str, y: str, size: int = 48) -> alt.Chart:
+    """Images in a grid, one for each line of a table: a column for each value of x, a line for each of y.
+
+    `images` are those of the lines, in their order, with values from 0 to 1; the other columns stand in the tooltip. Raises
+    ValueError where the numbers of lines and images differ.
+    """
+    if len(images) != len(table):
+        raise ValueError(f"expected an image for each of {len(table)} lines, got {len(images)}")
+    table = table.assign(image=[_png(image) for image in images])
+    axis = alt.Axis(domain=False, ticks=False, labelAngle=0, grid=False)
+    return (
+        alt.Chart(table)
+        .mark_image(width=size - 4, height=size - 4)
+        .encode(
+            x=alt.X(x, type="ordinal", axis=axis),
+            y=alt.Y(y, type="ordinal", axis=axis),
+            url=alt.Url("image", type="nominal"),
+            tooltip=[name for name in table.columns if name != "image"],
+        )
+        .properties(width=size * table[x].nunique(), height=size * table[y].nunique())
+    )
+
+
+def _png(image: Float[Tensor, "C H W"]) -> str:
+    """An image as a data address, its pixels enlarged so that none is blurred."""
+    pixels = (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    picture = Image.fromarray(pixels[0]) if len(pixels) == 1 else Image.fromarray(pixels.transpose(1, 2, 0))
+    bigger = max(1, 48 // max(picture.size))
+    file = io.BytesIO()
+    picture.resize((picture.width * bigger, picture.height * bigger), Image.Resampling.NEAREST).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,117 @@
+"""What do the codes mean? The samples that move the codes with the largest shares most, with the token marked.
+
+A code's share is of what it writes, as in F. By the count that is asked of all codes of the shortest dictionary, whether or not
+their number is identified; by an SAE, of its own codes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from superpos import counting, metrics
+from superpos.activations import Rows, read_activations, whole_number
+from superpos.counting import COUNTING
+from superpos.dictionaries import adapt
+from superpos.measurement import trusted
+from superpos.sae import Settings, fit
+
+__all__ = ["AROUND", "top_rows"]
+
+AROUND = 8  # tokens shown on either side of the marked one
+
+
+def top_rows(
+    model: Any,
+    data: Any,
+    layer: str,
+    *,
+    sae: Any = None,
+    n_codes: int = 8,
+    n_rows: int = 5,
+    n_samples: int = 10_000,
+    seed: int = 0,
+    tokenizer: Any = None,
+    **how: Any,
+) -> pd.DataFrame:
+    """The rows that move the codes with the largest shares of a layer most, a line a code and row.
+
+    `model`, `data`, `layer` and, as `how`, axis, leave_out, device and batch_size are those of
+    `superpos.activations.read_activations`; `sae` is that of `superpos.measure`. Of each code `n_rows` rows are given, no two of one
+    sample. `tokenizer` is what made token ids of texts (an nnsight language model brings its own).
+
+    Columns: code (1 is that of the largest share), share, place (1: the row that moves it most), value (the length that the
+    code writes there), sample (its number in `data`), position (in the sample), text (where `data` are texts or token ids:
+    some tokens around, the one that was read between « and »; else ""), identified (whether a count may be trusted; of an SAE,
+    True). Raises what those two raise, and ValueError where no code is active.
+    """
+    whole_number("n_codes", n_codes, 1)
+    whole_number("n_rows", n_rows, 1)
+    rows = read_activations(model, data, layer, n_samples=n_samples, seed=seed, **how)[layer]
+    written, identified = _written(rows, COUNTING if sae is None else sae, seed)
+    totals = written.sum(0)
+    if not bool(totals.sum() > 0):
+        raise ValueError(f"layer {layer!r}: no code is active on any row")
+    shares, tokens = metrics.shares(totals), _Words(data, tokenizer or getattr(model, "tokenizer", None))
+    found = []
+    for number, code in enumerate(totals.argsort(descending=True)[:n_codes].tolist(), 1):
+        for place, row in enumerate(_highest(written[:, code], rows.sample, n_rows), 1):
+            at = (int(rows.sample[row]), 0 if rows.position is None else int(rows.position[row]))
+            found.append(
+                (number, float(shares[code]), place, float(written[row, code]), *at, tokens.around(*at), identified)
+            )
+    return pd.DataFrame(found, columns=["code", "share", "place", "value", "sample", "position", "text", "identified"])
+
+
+def _written(rows: Rows, sae: Any, seed: int) -> tuple[Float[Tensor, "n D"], bool]:
+    """How long a vector each code writes for each row, and whether the number of codes may be trusted."""
+    if isinstance(sae, counting.Settings):
+        found = counting.find(rows.x, sae, seed=seed)
+        if found.written is None:
+            raise ValueError("the count found no code for these rows")
+        return found.written.to_dense().float(), bool(trusted(found, rows.x, rows.sample)["identified"])
+    face = adapt(fit(rows.x, sae, seed=seed) if isinstance(sae, Settings) else sae)
+    z = torch.cat([face.encode(part).abs() for part in rows.x.split(4_096)])
+    return (z if face.dictionary is None else z * face.dictionary.norm(dim=1)), True
+
+
+def _highest(values: Float[Tensor, " n"], sample: Tensor, n: int) -> list[int]:
+    """The rows of the n highest values above zero, one a sample."""
+    chosen: dict[int, int] = {}
+    for row in values.argsort(descending=True).tolist():
+        if len(chosen) == n or values[row] <= 0:
+            break
+        chosen.setdefault(int(sample[row]), row)
+    return list(chosen.values())
+
+
+class _Words:
+    """The tokens around a position of a sample, where data are texts or token ids."""
+
+    def __init__(self, data: Any, tokenizer: Any) -> None:
+        self.data, self.tokenizer = data, tokenizer
+        if isinstance(data, Mapping):
+            self.data = data.get("input_ids")
+
+    def _ids(self, sample: int) -> list[int] | None:
+        if self.tokenizer is None or self.data is None or not hasattr(self.data, "__getitem__"):
+            return None
+        one = self.data[sample]
+        if isinstance(one, Mapping):
+            one = one.get("input_ids")
+        if isinstance(one, str):
+            return list(self.tokenizer(one)["input_ids"])
+        ids = one.tolist() if hasattr(one, "tolist") else one
+        return ids if isinstance(ids, list) and ids and all(isinstance(i, int) for i in ids) else None
+
+    def around(self, sample: int, position: int) -> str:
+        """The text with its token marked; "" where there are no tokens."""
+        ids = self._ids(sample)
+        if ids is None or position >= len(ids):
+            return ""
+        decode = self.tokenizer.decode
+        before, after = ids[max(0, position - AROUND) : position], ids[position + 1 : position + 1 + AROUND]
+        return f"{decode(before)}«{decode(ids[position : position + 1])}»{decode(after)}".replace("\n", "⏎")
