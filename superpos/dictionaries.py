@@ -1,4 +1,4 @@
-"""Dictionaries that others have trained: files read into one class, and any object that encodes brought to one face.
+"""Dictionaries that others have trained: files read into one class.
 
     z = act(W_enc (x − s) + b_enc)      act: ReLU, the k largest of ReLU (TopK), or ReLU above a threshold; s: b_dec, or nothing
     x' = W_decᵀ z + b_dec
@@ -15,22 +15,20 @@ What a configuration asks for is done, or refused by name. Only safetensors are 
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from superpos.descent import keep_largest
 from superpos.sae import SparseAutoencoder
 
-__all__ = ["Adapted", "Dictionary", "Top", "adapt", "load"]
+__all__ = ["Dictionary", "load"]
 
 SAELENS, SPARSIFY = "sae_weights.safetensors", "sae.safetensors"
 WEIGHTS = {  # names in these files of the encoder, its bias, the decoder, its bias
@@ -156,105 +154,6 @@ class Dictionary:
         if int(torch.count_nonzero(z)) < SPARSE * z.numel():
             return torch.sparse.mm(z.to_sparse(), self.dictionary) + self.bias
         return z @ self.dictionary + self.bias
-
-
-class Top(NamedTuple):
-    """The codes of some rows as sparsify gives them: those that are kept, and which of all `n_codes` they are."""
-
-    values: Float[Tensor, "n k"]
-    places: Int[Tensor, "n k"]
-    n_codes: int
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """A foreign SAE behind the face that a Dictionary has: `encode`, `decode`, `dictionary` and `name`.
-
-    `codes` gives what the object's own `encode` gives: dense codes, or sparsify's top codes. `decode` is None where the
-    object cannot decode dense codes, and `dictionary`, what each code writes to each neuron, where it does not say.
-    """
-
-    name: str
-    codes: Callable[[Tensor], Tensor | Top]
-    decode: Callable[[Tensor], Tensor] | None
-    dictionary: Float[Tensor, "D N"] | None
-    foreign: bool = True  # False for SAEs that are fitted here
-
-    def encode(self, x: Float[Tensor, "n N"]) -> Float[Tensor, "n D"]:
-        """Dense codes of activations. Raises TypeError where the object gives something else than codes."""
-        codes = self.codes(x)
-        if not isinstance(codes, Top):
-            return codes
-        return codes.values.new_zeros(len(x), codes.n_codes).scatter_(-1, codes.places, codes.values)
-
-    def reconstruct(self, x: Float[Tensor, "n N"]) -> Float[Tensor, "n N"]:
-        """What the codes of activations write. TypeError where the object cannot decode."""
-        if self.decode is None:
-            raise TypeError(f"{self.name} cannot decode dense codes")
-        return self.decode(self.encode(x))
-
-
-def adapt(sae: Any, label: str = "sae") -> Adapted | Dictionary:
-    """Bring any SAE to one face, which has `encode`, `decode`, `dictionary` and `name`.
-
-    `sae` is an SAE of SAELens, dictionary_learning, sparsify or superpos, or any object whose `encode` gives codes (rows,
-    codes). Its dictionary is what it calls `dictionary` or, as SAELens and sparsify do, `W_dec`. Raises TypeError, which
-    names `label`, for an object that has no `encode`.
-    """
-    if isinstance(sae, Adapted | Dictionary):
-        return sae
-    if isinstance(sae, str) or not hasattr(sae, "encode"):
-        raise TypeError(f"{label} must have an encode method, got {type(sae).__name__}")
-    dictionary = getattr(sae, "dictionary", getattr(sae, "W_dec", None))
-    dictionary = None if dictionary is None else dictionary.detach()
-    n_codes = getattr(sae, "num_latents", None)  # sparsify's alone have it, and decode nothing but top codes
-    tensors = [*sae.parameters()] if isinstance(sae, nn.Module) else [] if dictionary is None else [dictionary]
-    like = next((one for one in tensors if one.is_floating_point()), None)
-    name = getattr(sae, "name", type(sae).__name__)
-
-    def codes(x: Tensor) -> Tensor | Top:
-        if dictionary is not None and x.shape[1] != dictionary.shape[1]:
-            raise ValueError(f"{name} reads {dictionary.shape[1]} neurons, got activations {tuple(x.shape)}")
-        with _evaluated(sae):
-            given = sae.encode(x if like is None else x.to(like))
-        return _checked_codes(given, x, name, n_codes or (0 if dictionary is None else len(dictionary)))
-
-    def decode(z: Tensor) -> Tensor:
-        with _evaluated(sae):
-            return sae.decode(z if like is None else z.to(like)).float()
-
-    ours = isinstance(sae, SparseAutoencoder)
-    decodes = not n_codes and hasattr(sae, "decode")
-    return Adapted(name, codes, decode if decodes else None, dictionary, not ours)
-
-
-@contextmanager
-def _evaluated(sae: Any) -> Iterator[None]:
-    """A torch module in evaluation mode inside `with`: BatchTopK SAEs keep other codes while they are trained."""
-    modes = {m: m.training for m in sae.modules()} if isinstance(sae, nn.Module) else {}
-    try:
-        for module in modes:
-            module.training = False
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-def _checked_codes(given: Any, x: Tensor, name: str, n_codes: int) -> Tensor | Top:
-    """What an `encode` gave for x, in float32. TypeError for what are no codes, ValueError for another number of rows."""
-    if hasattr(given, "top_acts"):
-        given = Top(given.top_acts.float(), given.top_indices, n_codes)
-        n = len(given.values)
-    else:
-        if not isinstance(given, Tensor) or given.ndim != 2:
-            shape = getattr(given, "shape", "")
-            raise TypeError(f"encode must give codes (rows, codes), got {type(given).__name__} {shape}")
-        given = (given.to_dense() if given.is_sparse else given).float()
-        n = len(given)
-    if n != len(x):
-        raise ValueError(f"{name}: encode gave codes for {n} rows, got {len(x)}")
-    return given
 
 
 def load(path: str | Path) -> Dictionary:

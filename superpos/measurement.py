@@ -15,7 +15,7 @@ from superpos import counting, intervals, metrics
 from superpos.activations import Rows, read_activations, whole_number
 from superpos.counting import COUNTING, Found
 from superpos.descent import check_values
-from superpos.dictionaries import adapt
+from superpos.foreign import adapt
 from superpos.lengths import lengths, warn_of_lengths
 from superpos.sae import Settings, fit_stack
 from superpos.usage import reading

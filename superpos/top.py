@@ -15,7 +15,7 @@ from torch import Tensor
 from superpos import counting, metrics
 from superpos.activations import Rows, read_activations, whole_number
 from superpos.counting import COUNTING
-from superpos.dictionaries import adapt
+from superpos.foreign import adapt
 from superpos.measurement import trusted
 from superpos.sae import Settings, fit
 
@@ -39,8 +39,8 @@ def top_rows(
 ) -> pd.DataFrame:
     """The rows that move the codes with the largest shares of a layer most, a line a code and row.
 
-    `model`, `data`, `layer` and, as `how`, axis, leave_out, device and batch_size are those of
-    `superpos.activations.read_activations`; `sae` is that of `superpos.measure`. Of each code `n_rows` rows are given, no two of one
+    `model`, `data`, `layer` and, as `how`, axis, leave_out, device and batch_size are those of `read_activations`; `sae` is that
+    of `superpos.measure`. Of each code `n_rows` rows are given, no two of one
     sample. `tokenizer` is what made token ids of texts (an nnsight language model brings its own).
 
     Columns: code (1 is that of the largest share), share, place (1: the row that moves it most), value (the length that the

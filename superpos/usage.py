@@ -14,7 +14,8 @@ from torch import Tensor
 
 from superpos import metrics
 from superpos.descent import parts
-from superpos.dictionaries import Adapted, Dictionary, Top, adapt
+from superpos.dictionaries import Dictionary
+from superpos.foreign import Adapted, Top, adapt
 from superpos.settings import one_of
 
 __all__ = ["PRODUCTS", "Usage", "most_active", "reading", "unexplained"]
@@ -31,7 +32,7 @@ GROUPS = 16  # codes that share a maximum in the search for the k largest
 
 
 def reading(sae: Any, x: Float[Tensor, "n N"], label: str = "activations") -> dict[str, int | float]:
-    """What one SAE (any object that `dictionaries.adapt` takes) says of activations: the columns of `measure` that need it.
+    """What one SAE (any object that `foreign.adapt` takes) says of activations: the columns of `measure` that need it.
 
     Where all codes are dead F is NaN, with a warning that names `label`. Raises ValueError where codes are not finite.
     """
@@ -50,7 +51,7 @@ def reading(sae: Any, x: Float[Tensor, "n N"], label: str = "activations") -> di
 class Usage:
     """Sums over a stream of rows, as one SAE encodes them: Σ|z| (`totals`) and the number of active rows (`active`) of each code.
 
-    `sae` is anything that `dictionaries.adapt` takes. `products` is what the matrix products of a `Dictionary` are made in,
+    `sae` is anything that `foreign.adapt` takes. `products` is what the matrix products of a `Dictionary` are made in,
     "float32" or "bfloat16"; rows are centred in float32 first. `device` is where a Dictionary is used (None: where it lies).
     Codes are made in pieces and never kept. Beside the encoder in the type of its products, a Usage holds 1 MiB on a
     processor, or 32 MiB where all codes of a row are needed at once (TopK, and objects that encode by themselves).

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks import material
 from superpos import metrics, sae
-from superpos.dictionaries import Adapted, Dictionary, Top, adapt, load
+from superpos.dictionaries import Dictionary, load
 from superpos.findings.planted.task import planted
+from superpos.foreign import Adapted, Top, adapt
 from superpos.usage import reading
 
 

@@ -1,10 +1,10 @@
 """Dictionaries of language models that others have released on the Hugging Face hub: where they lie, and how they come here."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from superpos import dictionaries
 from superpos.dictionaries import Dictionary
+from superpos.foreign import fetch
 
 __all__ = ["RELEASES", "fetch", "load", "locate"]
 
@@ -27,28 +27,6 @@ HOOKS = {  # site: what TransformerLens calls it
     "mlp": ("hook_mlp_out",),
     "residual": ("hook_resid_post",),
 }
-
-
-def fetch(repository: str, patterns: Sequence[str] = ("*.json", "*.safetensors"), revision: str | None = None) -> Path:
-    """The local folder that holds the files of a repository of the Hugging Face hub which fit the patterns.
-
-    They are taken from the local cache where they lie there. `revision` is a branch, tag or commit (None: the newest).
-    Raises FileNotFoundError, which says the remedy, where there is no such repository, or neither cache nor network.
-    """
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
-    except HFValidationError as error:
-        raise FileNotFoundError(f"there is no folder {repository!r}, and it is no name on the hub ({error})") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        raise FileNotFoundError(
-            f"{repository} is not in the local cache and could not be fetched from the Hugging Face hub "
-            f"({type(error).__name__}). Check the name and the network; "
-            f"or copy it here from a machine that has one (hf download {repository} --local-dir FOLDER) and name FOLDER."
-        ) from error
 
 
 def locate(source: str, site: str, root: str | Path | None = None) -> Path | None:
