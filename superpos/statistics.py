@@ -1,5 +1,7 @@
 """Intervals, thin over scipy and statsmodels. All refuse NaN: a missing value is named, never averaged away."""
 
+import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -46,21 +48,40 @@ def _pairs(x: ArrayLike, y: ArrayLike, least: int = 3, varying: str = "xy") -> t
     if x.size != y.size or x.size < least:
         raise ValueError(f"expected at least {least} pairs, got {x.size} and {y.size} values")
     for name, values in (("x", x), ("y", y)):
-        if name in varying and np.ptp(values) == 0:
+        if name in varying and values.min() == values.max():
             raise ValueError(f"{name} is constant ({values[0]:g})")
     return x, y
+
+
+def _level(confidence: float) -> float:
+    """The confidence, if it is one. ValueError for what does not lie between 0 and 1: 95 is not 0.95."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be above 0 and below 1, got {confidence}")
+    return confidence
+
+
+def _known(found: dict[str, Any]) -> dict[str, Any]:
+    """Numbers that are finite. ValueError names the first that is not: the values were too large or too small to square."""
+    for name, value in found.items():
+        if not np.isfinite(value):
+            raise ValueError(
+                f"{name} became {value}: the values are too far apart in size for float64; scale them first"
+            )
+    return found
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Mean of independent values with Student's t interval. → (mean, low, high)
 
-    Raises ValueError for fewer than 2 values, or NaN among them.
+    Raises ValueError for fewer than 2 values, NaN among them, or values whose squares overflow.
     """
-    values = _finite(values, "values")
+    values, confidence = _finite(values, "values"), _level(confidence)
     if values.size < 2:
         raise ValueError(f"an interval needs at least 2 values, got {values.size}")
-    half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, values.size - 1)
-    mean = float(values.mean())
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, values.size - 1)
+        mean = float(values.mean())
+        _known({"the mean": mean, "its interval": half + abs(mean)})
     return mean, mean - float(half), mean + float(half)
 
 
@@ -71,7 +92,7 @@ def share_interval(count: int, n: int, confidence: float = 0.95) -> Interval:
     """
     if not 0 <= count <= n or n < 1:
         raise ValueError(f"expected a count between 0 and n ≥ 1, got {count} of {n}")
-    low, high = stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
+    low, high = stats.binomtest(count, n).proportion_ci(_level(confidence), method="wilson")
     return count / n, float(low), float(high)
 
 
@@ -83,7 +104,9 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     values = np.sort(_finite(values, "values"))
     if values.size < 6:
         raise ValueError(f"an interval of a median needs at least 6 values, got {values.size}")
-    below = int(stats.binom.ppf((1 - confidence) / 2, values.size, 0.5))
+    below = int(stats.binom.ppf((1 - _level(confidence)) / 2, values.size, 0.5))
+    if below == 0:
+        raise ValueError(f"no two of {values.size} values hold the median with {confidence:.0%} confidence")
     return (
         float(np.median(values)),
         float(values[max(below - 1, 0)]),
@@ -99,7 +122,9 @@ def geometric_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     values = _finite(values, "values")
     if (values <= 0).any():
         raise ValueError(f"values must be above 0, got {values.min():g}")
-    mean, low, high = np.exp(mean_interval(np.log(values), confidence)).tolist()
+    with np.errstate(over="ignore"):
+        mean, low, high = np.exp(mean_interval(np.log(values), confidence)).tolist()
+    _known({"the geometric mean": mean, "its interval": high})
     return mean, low, high
 
 
@@ -108,24 +133,35 @@ def correlation_interval(
 ) -> Interval:
     """Pearson r of independent pairs with a bootstrap BCa interval (Efron 1987). → (r, low, high)
 
-    The pairs are resampled `resamples` times from `seed`. Raises ValueError for fewer than 4 pairs, NaN, or
-    a constant series.
+    The pairs are resampled `resamples` times from `seed`. Raises ValueError for fewer than 4 pairs, NaN, a constant series, or
+    one so nearly constant that resamples have no r.
     """
-    x, y = _pairs(x, y, least=4)
-    r = float(_pearson(x, y))
+    x, y = (_unit(values) for values in _pairs(x, y, least=4))
+    _level(confidence)
+    r = float(np.clip(_pearson(x, y), -1, 1))
     if abs(r) > 1 - 1e-12:
         return r, r, r  # on a line every resample is on it too
-    low, high = stats.bootstrap(
-        (x, y),
-        _pearson,
-        paired=True,
-        vectorized=True,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return r, float(low), float(high)
+    with warnings.catch_warnings():  # what a degenerate resample comes to is said below
+        warnings.simplefilter("ignore")
+        low, high = stats.bootstrap(
+            (x, y),
+            _pearson,
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("r has no bootstrap interval: in some resamples a series is constant")
+    return r, float(np.clip(low, -1, 1)), float(np.clip(high, -1, 1))
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """Values about their middle, over the largest of them: r does not depend on either, and no square overflows."""
+    middle = values / 2 - np.median(values / 2)
+    return middle / np.abs(middle).max()
 
 
 def _pearson(x: np.ndarray, y: np.ndarray, axis: int = -1) -> Any:
@@ -133,8 +169,12 @@ def _pearson(x: np.ndarray, y: np.ndarray, axis: int = -1) -> Any:
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:
-    """Slope of the least-squares line of y on x. ValueError for fewer than 3 points, NaN, or a constant x."""
-    return float(stats.linregress(*_pairs(x, y, varying="x")).slope)
+    """Slope of the least-squares line of y on x. ValueError for fewer than 3 points, NaN, a constant x, or one out of range."""
+    x, y = _pairs(x, y, varying="x")
+    run, rise = np.abs(x).max(), max(np.abs(y).max(), np.finfo(float).tiny)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        found = stats.linregress(x / run, y / rise).slope * (rise / run)
+    return float(_known({"the slope": found})["the slope"])
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
@@ -147,7 +187,8 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
 
     Raises ValueError for fewer than 3 pairs, NaN, or a constant series.
     """
-    return float(_pearson(*_pairs(x, y)))
+    x, y = (_unit(values) for values in _pairs(x, y))
+    return float(np.clip(_pearson(x, y), -1, 1))
 
 
 def pool(effects: ArrayLike, variances: ArrayLike) -> dict[str, Any]:
@@ -167,7 +208,7 @@ def pool(effects: ArrayLike, variances: ArrayLike) -> dict[str, Any]:
     values = {"mean": fixed.params[0], "low": low, "high": high}
     values |= {"mean_re": random.params[0], "low_re": low_re, "high_re": high_re, "tau2": tau2, "q": q, "p": p}
     i2 = max(0.0, 1 - df / q) if q else 0.0
-    return {name: float(value) for name, value in values.items()} | {"i2": i2, "n": len(effects)}
+    return _known({name: float(value) for name, value in values.items()}) | {"i2": i2, "n": len(effects)}
 
 
 def meta_slope(x: ArrayLike, effects: ArrayLike, variances: ArrayLike) -> dict[str, Any]:
@@ -185,13 +226,16 @@ def meta_slope(x: ArrayLike, effects: ArrayLike, variances: ArrayLike) -> dict[s
     for end, fit in (("", fixed), ("_re", random)):
         low, high = fit.conf_int()[1]
         values |= {f"slope{end}": fit.params[1], f"error{end}": fit.bse[1], f"low{end}": low, f"high{end}": high}
-    return {name: float(value) for name, value in values.items()} | {"n": len(x)}
+    return _known({name: float(value) for name, value in values.items()}) | {"n": len(x)}
 
 
 def _regressions(X: np.ndarray, effects: np.ndarray, variances: np.ndarray) -> tuple[Any, Any, float, float, float]:
     """Weighted regressions on X without and with tau2. → fixed, random, tau2, Q of the fixed one, its p"""
     from statsmodels.regression.linear_model import WLS
 
+    weight = np.sqrt(1 / variances)
+    if not (np.isfinite(np.square(effects / effects.size) / variances).all() and np.isfinite(np.square(weight)).all()):
+        raise ValueError("effects and variances are too far apart in size for float64; scale them first")
     fixed = WLS(effects, X, weights=1 / variances).fit(cov_type="fixed scale", use_t=False)
     leverage = (fixed.model.wexog * fixed.model.pinv_wexog.T).sum(1)
     tau2 = max(0.0, (fixed.ssr - fixed.df_resid) / ((1 - leverage) / variances).sum())
@@ -249,13 +293,15 @@ def correlate(
     """Pearson r of columns x and y within each group of `by`: by, r, low, high, count, missing (`correlation_interval`).
 
     Rows in which either is NaN are left out and counted in `missing`; a group with fewer than `least` rows left, or
-    with a constant column, gets r = NaN.
+    with a constant column or one so nearly constant that there is no interval, gets r = NaN.
     """
     lines = []
     for key, group in table.groupby(by, sort=False, dropna=False):
         pairs = group[[x, y]].dropna()
-        known = len(pairs) >= least and (pairs.nunique() > 1).all()
-        r = correlation_interval(pairs[x], pairs[y], resamples=resamples) if known else (float("nan"),) * 3
+        r = (float("nan"),) * 3
+        if len(pairs) >= least and (pairs.nunique() > 1).all():
+            with contextlib.suppress(ValueError):  # as a constant column: there is no interval
+                r = correlation_interval(pairs[x], pairs[y], resamples=resamples)
         lines.append([*key, *r, len(pairs), len(group) - len(pairs)])
     return pd.DataFrame(lines, columns=[*by, "r", "low", "high", "count", "missing"])
 

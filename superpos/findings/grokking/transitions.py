@@ -24,12 +24,18 @@ def smooth(y: ArrayLike, width: int = 9, derivative: int = 0) -> Float[np.ndarra
 
 
 def crossing(t: ArrayLike, y: ArrayLike, level: float) -> float:
-    """The first time t at which the line through a series y reaches `level` from below; NaN if it never does."""
-    t, y = np.asarray_chkfinite([t, y], dtype=float)
+    """The first time t at which the line through a series y reaches `level` from below; NaN if it never does.
+
+    Raises ValueError for no points, NaN, or two lengths.
+    """
+    t, y = (np.asarray_chkfinite(values, dtype=float) for values in (t, y))
+    if t.shape != y.shape or t.ndim != 1 or not len(t):
+        raise ValueError(f"expected as many times as values, and one at least, got {t.shape} and {y.shape}")
     k = int(np.argmax(y >= level))
     if k == 0:
         return float(t[0]) if y[0] >= level else float("nan")
-    return float(t[k - 1] + (t[k] - t[k - 1]) * (level - y[k - 1]) / (y[k] - y[k - 1]))
+    share = (level / 2 - y[k - 1] / 2) / (y[k] / 2 - y[k - 1] / 2)  # halves, so that no difference overflows
+    return float(t[k - 1] * (1 - share) + t[k] * share)
 
 
 def steepest(
@@ -54,6 +60,8 @@ def pseudo_values(above: ArrayLike, below: ArrayLike) -> Float[np.ndarray, " n"]
     n · ratio − (n − 1) · the ratio without that unit.
     """
     above, below = np.asarray_chkfinite([above, below], dtype=float)
+    if not ((below.sum() - below) != 0).all():
+        raise ValueError("the sum below is zero without one of the units, so that the ratio is undefined")
     without = (above.sum() - above) / (below.sum() - below)
     return above.size * (above.sum() / below.sum()) - (above.size - 1) * without
 
