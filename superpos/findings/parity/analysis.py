@@ -119,6 +119,23 @@ def falls(table: pd.DataFrame, by: Sequence[str] = ("reading", "width")) -> pd.D
     return pd.DataFrame(at).rename(columns="F at {:g}".format).assign(fall=lambda t: 1 - t["F at 0.9"] / t["F at 0"])
 
 
+def falls_by_length(table: pd.DataFrame, longest: float) -> pd.DataFrame:
+    """Mean fall of F from rate 0 to 0.9 by width and epochs of the SAEs, at the looks nearest to 32, 100 and `longest` epochs."""
+    looks = np.sort(table.epochs.unique())
+    picked = sorted({looks[np.abs(np.log(looks / epochs)).argmin()] for epochs in (32, 100, longest)})
+    found = falls(table[table.epochs.isin(picked)], ["width", "epochs"])
+    return found.fall.groupby(["width", "epochs"], sort=False).mean().unstack("epochs")
+
+
+def over_untrained(table: pd.DataFrame) -> pd.DataFrame:
+    """F of each trained network over F of the same network before its training, geometric mean and t interval: a line a D."""
+    logs = np.log(table.dropna(subset=F).set_index(["state", "n_codes", "seed", "sae_seed"])[F])
+    means = logs.groupby(["state", "n_codes", "seed"]).mean()
+    apart = (means["trained"] - means["untrained"]).rename("ratio").reset_index()
+    found = statistics.summarize(apart.dropna(), ["n_codes"], "ratio").set_index("n_codes")
+    return found.assign(**{name: np.exp(found[name]) for name in ("ratio", "low", "high")})
+
+
 def beside_paper(table: pd.DataFrame) -> pd.DataFrame:
     """Means of `falls` over seeds, after the paper's numbers; `by 0.2` is the part that is done at 0.2 of a fall above 5%."""
     paper = pd.DataFrame(PAPER).assign(reading="paper", fall=lambda t: 1 - t["F at 0.9"] / t["F at 0"])
