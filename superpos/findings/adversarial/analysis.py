@@ -182,6 +182,15 @@ def sides_in_words(conditions: pd.DataFrame, more: str, less: str) -> str:
     return "\n".join(words)
 
 
+def h1_by_choice(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many conditions surely lie above and below zero, by Holm's test over those of a line: by update, inputs and layers."""
+    every = slopes.slopes_by_choice(rows, ["F"]).query("radii == 'all' and counted == 'all'")
+    found = []
+    for key, of in with_intervals(every).groupby(["update", "inputs", "layers"]):
+        found.append((*key, len(of), int(surely(of.p_above).sum()), int(surely(of.p_below).sum())))
+    return pd.DataFrame(found, columns=["update", "inputs", "layers", "conditions", "surely above", "surely below"])
+
+
 def differences(table: pd.DataFrame, left: str, right: str) -> pd.DataFrame:
     """Slopes of one data set minus those of another, where both were run, and the variances of these differences."""
     one, other = (table[table.dataset == name].set_index(["architecture", "n_classes"]) for name in (left, right))
@@ -245,13 +254,36 @@ def resnet_table(rows: pd.DataFrame) -> pd.DataFrame:
     return table.unstack("layer").join(accuracy, on=[*several, "epsilon"])
 
 
+def resnet_by_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Slopes of F on the radius by seed of ResNet-18, F relative to that seed's at ε = 0: a line a seed, a column a width."""
+    found = {seed: slopes.slopes(of).set_index("width").slope for seed, of in rows.groupby("seed")}
+    return pd.DataFrame(found).T.sort_index(axis=1)
+
+
+def on_width(by_seed: pd.DataFrame) -> pd.Series:
+    """The slope of a seed's slopes on ln(width): a number a seed."""
+    return by_seed.apply(lambda row: statistics.slope(np.log(row.index.astype(float)), row), axis=1)
+
+
 def resnet_in_words(rows: pd.DataFrame) -> str:
-    """Slopes of F on the radius at each width of ResNet-18, and whether they rise with the width as the paper's do."""
-    table = with_intervals(slopes.slopes(rows)).sort_values("width")
-    each = [f"{row.slope:.1f} [{row.low:.1f}, {row.high:.1f}] at {row.width:g}" for row in table.itertuples()]
-    steps = np.sign(np.diff(table.slope))
-    way = "rise" if (steps > 0).all() else "fall" if (steps < 0).all() else "neither rise nor fall throughout"
-    return f"slopes of F on ε: {', '.join(each)}. They {way} with the width; the paper's rise."
+    """Slopes of F on the radius at each width of ResNet-18, whether they rise with the width as the paper's do, and what they are
+    made of."""
+    by_seed, shapes = resnet_by_seed(rows), slopes.shapes(rows).set_index("width").sort_index()
+    each = ["{:.1f} [{:.1f}, {:.1f}] at {:g}".format(*statistics.mean_interval(by_seed[w]), w) for w in by_seed.columns]
+    value, low, high = statistics.mean_interval(on_width(by_seed))
+    way = "rise" if low > 0 else "fall" if high < 0 else "neither surely rise nor surely fall"
+    plain, attacked = (
+        rows[rows.epsilon == end].groupby("width").accuracy_train.mean() for end in (0.0, rows.epsilon.max())
+    )
+    parts = [
+        f"at {w:g} {shapes.jump[w]:+.2f} to the smallest radius, a slope of {shapes.above[w]:+.1f} above it, accuracy on "
+        f"training images {plain[w]:.2f} without attacks and {attacked[w]:.2f} under the strongest"
+        for w in by_seed.columns
+    ]
+    return (
+        f"slopes of F on ε: {', '.join(each)}; they {way} with the width, by {value:.1f} [{low:.1f}, {high:.1f}] a unit of "
+        f"ln(width), over {len(by_seed)} seeds; the paper's rise. What they are made of: {'; '.join(parts)}."
+    )
 
 
 def every_choice(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:

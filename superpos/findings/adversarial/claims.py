@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from superpos import statistics
-from superpos.claims import PAPER, Claim, Estimate, MeetsPaper, OnSide, not_run
+from superpos.claims import PAPER, Claim, Estimate, MeetsPaper, OnSide, mean_of, not_run
 from superpos.findings.adversarial import analysis, slopes
 from superpos.findings.adversarial.analysis import FASHION, H2, H3
 from superpos.sweep import Rows
@@ -115,22 +115,21 @@ def _of_resnet(rows: Rows, file: str) -> tuple[str, pd.DataFrame]:
     conditions, plain = analysis.with_intervals(slopes.slopes(table)), table[table.epsilon == 0]
     if plain.empty:
         return "ResNet-18, CIFAR-10: not run", conditions
-    accuracy = plain.drop_duplicates(["width", "seed"]).accuracy_0.mean()
+    accuracies = plain.drop_duplicates(["width", "seed"]).groupby("width").accuracy_0.mean()
+    accuracy = " to ".join(dict.fromkeys(f"{end:.2f}" for end in (accuracies.min(), accuracies.max())))
     sizes = "".join(f", {n} epochs on {m} images a class" for n, m in plain.groupby(["epochs", "per_class"]).groups)
     which = f"ResNet-18, CIFAR-10{'' if images == 'cifar10' else ' (JPEG copy)'}"
-    return f"{which}{sizes}, test accuracy {accuracy:.2f}", conditions
+    return f"{which}{sizes}, clean test accuracy at ε = 0 {accuracy}", conditions
 
 
 def resnet_width_slope(rows: Rows) -> Claim:
     """In ResNet-18 the slope rises with the logarithm of the width; open unless three widths were run."""
     which, conditions = _of_resnet(rows, WIDE)
     widths = ", ".join(map("{:g}".format, conditions.width)) or "none"
-    estimate = not_run("width", len(conditions))
+    estimate = not_run("seed, a network for each width and radius")
     if conditions.width.nunique() >= 3:
-        fit = statistics.meta_slope(np.log(conditions.width), conditions.slope, conditions.variance)
-        estimate = Estimate(
-            fit["slope_re"], fit["low_re"], fit["high_re"], "random effects, t, 95%", "width", len(conditions)
-        )
+        by_seed = analysis.resnet_by_seed(slopes.without_silent(rows[WIDE.removesuffix(".csv")])[0])
+        estimate = mean_of(analysis.on_width(by_seed), estimate.unit)
     text, where = f"{which}: slope of F on ε rises with ln(width); run at {widths}", f"{ATTACKS}, H3, ResNet-18"
     name, rule = "adversarial.resnet_width_slope", MeetsPaper(1.96 * 2.0)
     return Claim(name, text, WIDE, estimate, rule, 31.0, where, PAPER, SHORT)
@@ -141,8 +140,11 @@ def resnet_widths(rows: Rows) -> Iterator[Claim]:
     for file in (OF_RESNET, WIDE):
         which, conditions = _of_resnet(rows, file)
         where = f"{ATTACKS}, H3, ResNet-18, read off a figure"
+        by_seed = analysis.resnet_by_seed(slopes.without_silent(rows[file.removesuffix(".csv")])[0])
         for row in conditions.itertuples():
             estimate = Estimate(row.slope, row.low, row.high, "Student t, 95%", "network", row.n)
+            if file == WIDE:
+                estimate = mean_of(by_seed[row.width], "seed, a network for each radius")
             text, paper = (
                 f"{which}: slope of F on ε at {row.width:g} of the width",
                 {0.25: -1.6, 0.5: 10.0, 1.0: 44.0, 2.0: 78.0}[row.width],
