@@ -247,6 +247,50 @@ def alike(rows: Rows) -> pd.DataFrame:
     return pd.DataFrame(found, index=["rho", "low", "high"]).T.rename_axis("measure").reset_index()
 
 
+def tried(rows: Rows) -> pd.DataFrame:
+    """What would refute the paper's claims, and what came of it in our networks, in words."""
+    by_site, ends = sites(rows, L1).pivot(index="seed", columns="site", values="F"), ("embed",)
+    ends += (f"residual.{sites(rows, L1).layer.max()}",)
+    largest, n = by_site.idxmax(axis=1), len(by_site)
+    sums = {
+        name: sites(rows, name).pivot_table(index="seed", columns="line", values="F", aggfunc="sum")
+        for name in (L1, UNTRAINED)
+    }
+    ratio = {name: table[MLP] / table[ATTENTION] for name, table in sums.items()}
+    interval = lambda values: "{:.2f} [{:.2f}, {:.2f}]".format(*values)  # noqa: E731
+    of_ratios, means = statistics.geometric_interval, statistics.mean_interval
+    enough = sites(rows, L1).query("site == 'mlp.0'").enough
+    hunch = peaks(rows, "TwoNN dimension", STREAM).rise
+    rho = {
+        name: interval(means(agreement(rows, name)))
+        for name in ("F, untrained", "F, random order, same SAEs", "F, TopK")
+    }
+    found = {
+        "a peak at the first or the last site": f"in {largest.isin(ends).sum()} of {n} networks",
+        "attention with as many features as MLPs": f"MLPs over attention {interval(of_ratios(ratio[L1]))}, "
+        f"{interval(of_ratios(ratio[UNTRAINED]))} before training",
+        "an F that grows as long as texts are read": f"in {enough.isna().sum()} of {n} networks, first MLP",
+        "the same profile without training": f"ρ over sites {rho['F, untrained']}",
+        "the same profile in random order": f"ρ over sites {rho['F, random order, same SAEs']}",
+        "another profile by TopK SAEs": f"ρ over sites {rho['F, TopK']}",
+        "a TwoNN dimension without a hunch": f"inside over ends {interval(of_ratios(hunch))}, stream",
+    }
+    return pd.DataFrame({"in our networks": found}).rename_axis("what would refute it")
+
+
+def within_kinds(rows: Rows) -> pd.DataFrame:
+    """Spearman's ρ of F of trained networks (L1) with each of SERIES over the sites of one kind alone, mean over networks."""
+    found = {}
+    for line in LINES:
+        ours = sites(rows, L1).query("line == @line").set_index(["seed", "site"]).F
+        for measure, (reading, column) in SERIES.items():
+            other = sites(rows, reading).query("line == @line").set_index(["seed", "site"])[column]
+            both = pd.DataFrame({"ours": ours, "other": other}).dropna()
+            each = both.groupby("seed").apply(lambda part: statistics.rank_correlation(part.ours, part.other))
+            found[measure, line] = each.mean()
+    return pd.Series(found).unstack().loc[list(SERIES), list(LINES)]
+
+
 def quality(rows: Rows) -> pd.DataFrame:
     """Quality of the SAEs by reading and line: mean over sites and networks, and the worst site."""
     by = sites(rows).groupby(["reading", "line"], sort=False)
