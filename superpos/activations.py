@@ -19,8 +19,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from superpos.axes import Layout, layout_of
+from superpos.forward import Takes
 from superpos.hooks import Output, Tap, Watch, network_of, prepared, taps
-from superpos.inputs import Batch, Batches, Takes
+from superpos.inputs import Batch, Batches
 from superpos.progress import progress
 
 __all__ = ["IN_MEMORY", "Rows", "read_activations", "shuffle_columns", "whole_number"]
@@ -31,7 +32,7 @@ PIECE = 8_192  # rows copied at once from one file to another
 
 @dataclass(frozen=True)
 class Rows:
-    """Activations of one layer, the sample that each row came from and its position there, and how they were read.
+    """Activations of one layer, sample and position (padding not counted) that each row came from, and how they were read.
 
     `axis` says which axis or axes of the output the neurons are, `rows_per_sample` how many rows a sample has, on average.
     """
@@ -69,6 +70,7 @@ def read_activations(
     device: torch.device | str | None = None,
     axis: int | Sequence[int] | dict[str, int | Sequence[int]] | None = None,
     leave_out: Sequence[int] = (),
+    mask: str | None = None,
 ) -> dict[str, Rows]:
     """Draw up to n_samples rows of each layer, float32, on `device` (or in a mapped file). → {layer: Rows}
 
@@ -80,7 +82,8 @@ def read_activations(
     layers: dotted module names, in any order; NAME@2 is the second call of a layer in a forward pass, NAME@all are all.
     axis: the axis of the neurons in the outputs, or the axes that are joined (heads and the neurons of each), for all layers
     or by layer (None: `superpos.axes` decides). leave_out: positions of a sample that are not read, counted from 0, or from the
-    end as −1, padding not counted: (0,) leaves out the first token, whose activations are huge in many language models.
+    end as −1, padding not counted: (0,) leaves out the first token, whose activations are huge in many language models. mask: the
+    name of the mask that counts for these layers where a batch holds several streams of tokens, "" for none.
 
     Warns of a layer that is called more than once in a forward pass (its first call is read) or in some batches only. Raises
     ValueError for an unknown layer (naming those that exist), one that is never called, empty data, an output whose axes
@@ -101,7 +104,7 @@ def read_activations(
 
     tokenizer = getattr(model, "tokenizer", None) if model is not module else None
     with prepared(module, device, seed) as place, Watch(model, module, asked, see) as watch:
-        batches = Batches(data, Takes.of(module), n_samples, batch_size, seed, tokenizer)
+        batches = Batches(data, Takes.of(module), n_samples, batch_size, seed, tokenizer, mask)
         for batch in progress(batches, desc="activations", total=batches.n_batches):
             watch.run(batch.to(place))
     for tap in asked:
@@ -191,7 +194,7 @@ class _Reservoir:
         self.keys = torch.empty(0, dtype=torch.float64)
         self.sample, self.position = (torch.empty(0, dtype=torch.long) for _ in range(2))
         self.x: Tensor | None = None
-        self.axes, self.offered, self.samples = set(), 0, 0
+        self.axes, self.offered, self.samples, self._last = set(), 0, 0, None
 
     def add(self, output: Output, batch: Batch, name: str, axis: Any = None) -> None:
         """Offer all rows of a layer's output for a batch; only those that stay are copied. ValueError for a shape."""
@@ -203,11 +206,13 @@ class _Reservoir:
         shape = x.shape[: x.ndim - width]
         rows = torch.arange(shape.numel())
         real = _real(output, batch, shape, name)
+        places = torch.arange(shape.numel() // n).expand(n, -1) if real is None else real.long().cumsum(1) - 1
         if self.leave_out:
-            real = torch.ones(n, shape.numel() // n, dtype=torch.bool) if real is None else real
+            real = torch.ones_like(places, dtype=torch.bool) if real is None else real
             real = _left_in(real, self.leave_out)
         rows = rows if real is None else rows[real.reshape(-1)]
-        self.offered, self.samples = self.offered + len(rows), self.samples + n
+        self.offered, self.samples = self.offered + len(rows), self.samples + (n if batch is not self._last else 0)
+        self._last = batch
         keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
         if len(self.keys) == self.n:
             below = keys < self.keys.max()
@@ -217,8 +222,8 @@ class _Reservoir:
         rows = rows[chosen]
         picked = x[torch.unravel_index(rows.to(x.device), shape)].flatten(1)
         self.x[slots.to(self.x.device)] = picked.to(self.x)
-        positions = shape.numel() // n
-        self.sample[slots], self.position[slots] = batch.index[rows // positions], rows % positions
+        self.sample[slots] = batch.index[rows // places.shape[1]]
+        self.position[slots] = places.reshape(-1)[rows]
 
     def _make_room(self, n_neurons, device, name):
         """Room for all rows held, twice as much each time it runs out; never for more than n. ValueError for another width."""

@@ -1,41 +1,60 @@
 """Which axis of a layer's output holds the neurons, which the samples.
 
-The rule, in this order:
-1. An axis that was asked for, counted as in the output (`axis=`); several are joined to one, as heads and their neurons are.
-2. The width of the last module of a known kind that gave an output of as many axes (else: that ran), the layer itself included.
-   Convolutions and batch norms have channels on axis 1; linear, norm, embedding, recurrent and attention modules have neurons
-   last. If the axis that is expected has that width it is taken; else the only axis of that width; else the two axes whose
-   product it is (heads, neurons of a head).
-3. Where no axis has it: axis 1 after channels, as where maps are concatenated; the last axis of (samples, tokens, neurons).
-4. Where no module of a known kind ran: the last axis of two or three.
-Anything else is refused, and the error says how to ask. Samples are on axis 0, or on axis 1 of a module that takes time first
-and after it. Where axis 0 is k times as long as there are samples, each has k rows in a row there.
+Neurons. The rule goes by the module itself, or by the last module of a known kind whose output had as many axes, and says
+nothing rather than guess:
+1. An axis that was asked for (`axis=`), counted as in the output; several are joined to one, as heads and their neurons are.
+2. A layer of a known kind: convolutions, batch norms, pooling and their like have channels on axis 1; linear, norm, embedding,
+   recurrent and attention modules have neurons last.
+3. An output of the shape that the known module gave has its layout: an activation, a block that ends in it.
+4. Else the axis at the known place, if it alone has the known module's width; or another axis that alone has it, if the known
+   output had fewer or more axes, or if four follow a linear module; or, of four axes after a linear module's three, the two
+   whose product it is (heads, neurons of a head).
+5. A block that holds others, after channels: axis 1 where no axis has the width, as where maps are concatenated.
+6. Where no module of a known kind ran: the last axis of two or three.
+
+Samples are on axis 0, or on axis 1 inside of modules that take time first, and after them where axis 1 counts samples and
+axis 0 does not. Where axis 0 is k times as long as there are samples, each has k rows in a row there, if k times the other
+positions is what a sample had before. Anything else is refused, and the error says how to ask.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from torch import nn
 
-__all__ = ["History", "Known", "Layout", "joined", "layout_of"]
+__all__ = ["History", "Known", "Layout", "layout_of", "rank_of", "takes_time_first"]
 
-CHANNELS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+CONV, NORM = nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase
+POOLS = (
+    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._LPPoolNd, nn.Upsample, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
+    nn.PixelShuffle, nn.PixelUnshuffle, nn.LocalResponseNorm, nn.Unfold, nn.Fold, nn.ChannelShuffle,
+)  # fmt: skip
+LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag, nn.MultiheadAttention)
 WIDTHS = (  # attribute of a module that holds its width; of LayerNorm the last of its shape
     "out_channels", "out_features", "num_features", "num_channels", "normalized_shape", "embedding_dim", "embed_dim", "nf",
 )  # fmt: skip
-LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag, nn.MultiheadAttention)
 LIKE = ("RMSNorm", "LayerNorm", "Conv1D")  # classes of other libraries that end so have neurons last
+FLAT = ("LayerNorm1d", "LayerNorm2d", "LayerNorm3d")  # and these have channels on axis 1
 
 
 @dataclass(frozen=True)
 class Known:
-    """A module of a known kind that ran: its width, whether that is of channels, and whether time comes first."""
+    """What a module of a known kind tells of an output: the width of its own, whether of channels, and the shape it gave.
+
+    itself: it is the layer in question; holds: the layer holds other modules; time_first: a module that takes time first has
+    run; inside: the layer is part of one; per_sample: how many positions a sample had in the input and in outputs so far.
+    """
 
     width: int | None = None
     channels: bool = False
+    shape: tuple[int, ...] = ()
+    itself: bool = False
+    holds: bool = False
     time_first: bool = False
-    itself: bool = False  # whether that module is the layer in question
-    among: bool = False  # whether the layer holds other modules, which may turn axes after the known one
+    inside: bool = False
+    per_sample: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -50,39 +69,62 @@ class Layout:
 
 
 class History:
-    """What the modules that ran in a forward pass tell of the axes of outputs."""
+    """What the modules that ran in a forward pass for n samples tell of the axes of outputs."""
 
-    def __init__(self) -> None:
-        self.last, self.by_rank = Known(), {}
+    def __init__(self, n: int, inputs: Iterable[tuple[int, ...]] = ()) -> None:
+        self.n, self.last, self.by_rank, self.time_first = n, Known(), {}, False
+        self.per_sample = {math.prod(shape[1:end]) for shape in inputs for end in (len(shape), len(shape) - 1)}
+        self.per_sample |= {math.prod(shape[2:]) for shape in inputs if len(shape) > 2}
 
-    def ran(self, module: nn.Module, rank: int) -> None:
-        """A module gave an output of so many axes."""
-        known = _kind(module, self.by_rank.get(rank, self.last))
-        if known is not None:
-            self.last = self.by_rank[rank] = known
+    def ran(self, module: nn.Module, shape: tuple[int, ...]) -> None:
+        """A module gave an output of some shape."""
+        known = _kind(module, self.by_rank.get(len(shape), Known()))
+        if takes_time_first(module):
+            self.time_first = True
+        if known is None:
+            return
+        width = known.width or (shape[1] if known.channels and len(shape) > 1 else None)
+        self.last = self.by_rank[len(shape)] = replace(known, shape=tuple(shape), width=width)
+        if shape and shape[0] == self.n:
+            self.per_sample.add(math.prod(shape[2:] if known.channels else shape[1:-1]))
 
-    def at(self, module: nn.Module, rank: int) -> Known:
-        """What is known of an output of so many axes that a module gave just now."""
-        known = self.by_rank.get(rank, replace(self.last, among=True))
-        itself = _kind(module, Known()) is not None
-        return replace(known, itself=itself, among=(known.among or any(True for _ in module.children())) and not itself)
+    def at(self, module: nn.Module, shape: tuple[int, ...], inside: bool = False) -> Known:
+        """What is known of an output of some shape that a module gave just now. inside: of one that takes time first."""
+        known = self.by_rank.get(len(shape), self.last)
+        return replace(
+            known,
+            itself=_kind(module, Known()) is not None,
+            holds=any(True for _ in module.children()),
+            time_first=self.time_first,
+            inside=inside or takes_time_first(module),
+            per_sample=frozenset(self.per_sample),
+        )
+
+
+def takes_time_first(module: nn.Module) -> bool:
+    """Whether a recurrent or attention module of torch's own was made with batch_first=False."""
+    if isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        return not module.self_attn.batch_first
+    return isinstance(module, nn.RNNBase | nn.MultiheadAttention | nn.Transformer) and not module.batch_first
 
 
 def _kind(module: nn.Module, before: Known) -> Known | None:
-    """What a module tells; None for one of no known kind."""
+    """Width and side of a module's output; None for one of no known kind."""
+    name = type(module).__name__
     if isinstance(module, nn.RNNBase):
         size = module.proj_size or module.hidden_size
-        return Known(size * (2 if module.bidirectional else 1), False, not module.batch_first)
-    if type(module).__name__ == "Permute" and before.width and len(getattr(module, "dims", ())) >= 3:
+        return Known(size * (2 if module.bidirectional else 1))
+    if name == "Permute" and before.width and len(getattr(module, "dims", ())) == len(before.shape):
         place = list(module.dims).index(1 if before.channels else len(module.dims) - 1)
-        return replace(before, channels=place == 1)
+        return Known(before.width, place == 1) if place in (1, len(module.dims) - 1) else None
+    if isinstance(module, POOLS):
+        return Known(None, True)
     width = _width(module)
-    if isinstance(module, CHANNELS) and width:
-        return Known(width, True, False)
-    if isinstance(module, nn.MultiheadAttention):
-        return Known(width, False, not module.batch_first)
-    if width and (isinstance(module, LAST) or type(module).__name__.endswith(LIKE)):
-        return replace(before, width=width, channels=False)
+    first = name in FLAT or getattr(module, "data_format", "") == "channels_first"
+    if width and (isinstance(module, (CONV, NORM, nn.GroupNorm)) or (first and name.endswith((*FLAT, *LIKE)))):
+        return Known(width, True)
+    if width and (isinstance(module, LAST) or name.endswith(LIKE)):
+        return Known(width)
     return None
 
 
@@ -93,8 +135,16 @@ def _width(module: nn.Module) -> int | None:
             return value
         if isinstance(value, tuple) and len(value) == 1:
             return value[0]
-    weight = getattr(module, "weight", None) if type(module).__name__.endswith(LIKE) else None
+    weight = getattr(module, "weight", None) if type(module).__name__.endswith((*LIKE, *FLAT)) else None
     return len(weight) if getattr(weight, "ndim", 0) == 1 else None
+
+
+def rank_of(module: nn.Module) -> int | None:
+    """How many axes the output of a convolution or of a batch norm for maps must have."""
+    name = type(module).__name__
+    if isinstance(module, CONV) and name[-1] == "d":
+        return int(name[-2]) + 2
+    return {"2d": 4, "3d": 5}.get(name[-2:]) if isinstance(module, NORM) else None
 
 
 def layout_of(
@@ -107,47 +157,58 @@ def layout_of(
     sample = _sample_axis(shape, n, known, told)
     if axis is not None:
         return Layout(sample, _asked(axis, shape, sample, told))
-    others = [i for i in range(len(shape)) if i != sample]
-    if len(others) == 1:
-        return Layout(sample, (others[0],))
-    expected = others[0] if known.channels else others[-1]
-    wide = [i for i in others if shape[i] == known.width]
-    unclear = len(wide) > 1 and len(shape) > 3 and known.among and not known.channels
-    if known.width is not None and not unclear:
-        if expected in wide or len(wide) == 1:
-            return Layout(sample, (expected if expected in wide else wide[0],))
-        pairs = [(i, others[-1]) for i in others[:-1] if shape[i] * shape[-1] == known.width and shape[-1] > 1]
-        if not wide and len(others) == 3 and len(pairs) == 1:
-            return Layout(sample, pairs[0])
-    if len(others) == 2 or (known.channels and known.width is not None and not unclear):
-        return Layout(sample, (expected,))
-    raise ValueError(
-        f"{told}, whose axis of neurons cannot be told: give it, axis=1 for channels first, axis=-1 for channels last, "
-        "axis=(2, 3) for heads and the neurons of each"
-    )
+    neurons = _neurons(shape, [i for i in range(len(shape)) if i != sample], known)
+    if neurons is None:
+        raise ValueError(
+            f"{told}, whose axis of neurons cannot be told: give it, axis=1 for channels first, axis=-1 for channels last, "
+            "axis=(2, 3) for heads and the neurons of each"
+        )
+    return Layout(sample, neurons)
 
 
-def _sample_axis(shape, n, known, told):
-    if known.time_first and len(shape) == 3 and (shape[1] == n or known.itself):
-        if shape[1] == n:
+def _neurons(shape: tuple[int, ...], others: list[int], known: Known) -> tuple[int, ...] | None:
+    """The rule at the head of this module, from 2 on; None where it says nothing."""
+    place, rank = (others[0] if known.channels else others[-1]), len(shape)
+    if len(others) == 1 or known.itself:
+        return (place,)
+    if known.width is None:
+        return (others[-1],) if len(others) == 2 else None
+    wide, same_rank = [i for i in others if shape[i] == known.width], rank == len(known.shape)
+    if same_rank and tuple(shape) == known.shape and (known.channels or rank == 3 or len(wide) == 1):
+        return (place,)
+    if len(wide) == 1 and (wide[0] == place or not same_rank or (rank == 4 and not known.channels)):
+        return (wide[0],)
+    pairs = [(i, others[-1]) for i in others[:-1] if shape[i] * shape[-1] == known.width and shape[-1] > 1]
+    if not wide and not known.channels and rank == 4 and len(known.shape) == 3 and len(pairs) == 1:
+        return pairs[0]
+    return (place,) if not wide and known.channels and same_rank and known.holds else None
+
+
+def _sample_axis(shape: tuple[int, ...], n: int, known: Known, told: str) -> int:
+    if known.inside:
+        if len(shape) == 3 and shape[1] == n:
             return 1
         raise ValueError(
             f"{told}. Its samples are on axis 1, because it was made with batch_first=False: give batches whose first axis "
             "counts samples, and let the model turn them, or make it with batch_first=True"
         )
-    if n and shape[0] >= n and shape[0] % n == 0:
+    if known.time_first and len(shape) == 3 and shape[1] == n:
+        if shape[0] == n:
+            raise ValueError(
+                f"{told}; a module before it takes time first, and both axes are as long: give another batch_size"
+            )
+        return 1
+    if shape[0] == n:
+        return 0
+    positions = math.prod(shape[1:-1])
+    if n and shape[0] % n == 0 and not known.time_first and shape[0] // n * positions in known.per_sample:
         return 0
     raise ValueError(f"{told}; expected ({n}, …, neurons)")
 
 
-def _asked(axis, shape, sample, told):
+def _asked(axis: int | tuple[int, ...], shape: tuple[int, ...], sample: int, told: str) -> tuple[int, ...]:
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     turned = tuple(i + len(shape) if i < 0 else i for i in axes)
     if not turned or len(set(turned)) < len(turned) or any(not 0 <= i < len(shape) or i == sample for i in turned):
         raise ValueError(f"{told}: axis must be one or more of its other axes than {sample}, got {axis!r}")
     return turned
-
-
-def joined(shape: tuple[int, ...], layout: Layout) -> int:
-    """The number of neurons N."""
-    return math.prod(shape[i] for i in layout.neurons)

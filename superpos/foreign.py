@@ -55,14 +55,16 @@ def adapt(sae: Any, label: str = "sae") -> Adapted | Dictionary:
     """Bring any SAE to one face, which has `encode`, `decode`, `dictionary` and `name`.
 
     `sae` is an SAE of SAELens, dictionary_learning, sparsify or superpos, or any object whose `encode` gives codes (rows,
-    codes). Its dictionary is what it calls `dictionary` or, as SAELens and sparsify do, `W_dec`. Raises TypeError, which
-    names `label`, for an object that has no `encode`.
+    codes). Its dictionary is what it calls `dictionary`, `W_dec` as SAELens and sparsify do, or the weights of its linear
+    `decoder` as dictionary_learning does. Raises TypeError, which names `label`, for an object that has no `encode`.
     """
     if isinstance(sae, Adapted | Dictionary):
         return sae
     if isinstance(sae, str) or not hasattr(sae, "encode"):
         raise TypeError(f"{label} must have an encode method, got {type(sae).__name__}")
     dictionary = getattr(sae, "dictionary", getattr(sae, "W_dec", None))
+    if dictionary is None and isinstance(getattr(sae, "decoder", None), nn.Linear):  # as dictionary_learning has it
+        dictionary = sae.decoder.weight.T
     dictionary = None if dictionary is None else dictionary.detach()
     n_codes = getattr(sae, "num_latents", None)  # sparsify's alone have it, and decode nothing but top codes
     tensors = [*sae.parameters()] if isinstance(sae, nn.Module) else [] if dictionary is None else [dictionary]

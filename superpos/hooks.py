@@ -1,14 +1,13 @@
 """A model run on batches, its layers seen by torch's own forward hooks, and the model left exactly as it was.
 
-An output is seen when it is made, before a later operation may change it in place. The pass is given up after the last
-output that the first pass gave of the layers asked for.
+An output is seen when it is made, before a later operation may change it in place. Every pass runs to its end, for a model may
+keep books. One model is read at a time in a process: what is set meanwhile is torch's, and so everybody's.
 """
 
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +15,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from superpos.axes import History, Known
+from superpos.axes import History, Known, rank_of, takes_time_first
 from superpos.inputs import Batch
 
 __all__ = ["Output", "Tap", "network_of", "prepared", "taps"]
 
-_LOCKS: "weakref.WeakKeyDictionary[nn.Module, threading.RLock]" = weakref.WeakKeyDictionary()
-_LOCKS_LOCK = threading.Lock()
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,6 @@ class Output:
     mask: Bool[Tensor, "B T"] | None = None
 
 
-class _Enough(BaseException):
-    """Ends a forward pass whose outputs have been seen; no model catches it."""
-
-
 def network_of(model: Any) -> nn.Module:
     """The torch module of a model, of one of nnsight's as well. Raises TypeError for what is neither, and for scripts."""
     module = model if isinstance(model, nn.Module) else None
@@ -61,6 +55,11 @@ def network_of(model: Any) -> nn.Module:
             f"model is a {type(module).__name__} of torch.jit, which runs without its layers being seen: give the module "
             "that it was made from"
         )
+    for name, one in module.named_modules():
+        if isinstance(one, nn.modules.lazy.LazyModuleMixin) and one.has_uninitialized_params():
+            raise TypeError(
+                f"module {name!r} is a {type(one).__name__}, which has no weights yet: run the model once first"
+            )
     return module
 
 
@@ -69,7 +68,7 @@ def taps(module: nn.Module, layers: Any) -> list[Tap]:
 
     Raises ValueError for an unknown layer, naming those that there are, and for a layer that no hook can see.
     """
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
     if not names:
         raise ValueError("no layer was named")
     known, found = dict(_named(module)), []
@@ -82,6 +81,10 @@ def taps(module: nn.Module, layers: Any) -> list[Tap]:
             if word != "all" and not (word.isdigit() and int(word) > 0):
                 raise ValueError(f"layer {name!r}: after @ expected a number of a call from 1 on, or all, got {word!r}")
             call = 0 if word == "all" else int(word)
+        if len(known) == 1:
+            raise ValueError(
+                "the model is one module without layers: wrap it, torch.nn.Sequential(model), and read layer '0'"
+            )
         if base not in known or not base:
             raise ValueError(f"unknown layer {name!r}; the model has {', '.join(one for one in known if one)}")
         scripts = [one for one in _above(base) if isinstance(known.get(one), torch.jit.ScriptModule)]
@@ -113,24 +116,25 @@ def prepared(module: nn.Module, device: torch.device | str | None, seed: int) ->
     Compiled modules run as they were written and attention without its fused path, whose layers no hook would see. Random
     numbers that model or data draw from torch's own generator are those of `seed`. All is put back after.
     """
-    with _LOCKS_LOCK:
-        lock = _LOCKS.setdefault(module, threading.RLock())
     with ExitStack() as stack:
-        stack.enter_context(lock)
+        stack.enter_context(_ONE_AT_A_TIME)
         stack.enter_context(torch.no_grad())
         stack.enter_context(_evaluation(module, device))
         if any(_is_compiled(one) for one in module.modules()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_without_fused_attention())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        torch.manual_seed(seed)
+        cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+        stack.enter_context(torch.random.fork_rng(devices=cuda))
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed_all(seed)
         yield device_of(module) if device is None else torch.device(device)
 
 
 def device_of(module: nn.Module) -> torch.device:
     """Where the parameters of a module are, else its buffers, else the processor."""
     tensors = (one for kind in (module.parameters, module.buffers) for one in kind())
-    return next((one.device for one in tensors), torch.device("cpu"))
+    return next((one.device for one in tensors if not one.is_meta), torch.device("cpu"))
 
 
 def _is_compiled(module: nn.Module) -> bool:
@@ -158,8 +162,12 @@ def _evaluation(module, device):
     finally:
         if device is not None:
             module.to(home)
-        for m, training in modes.items():
-            m.training = training
+        for (
+            m,
+            training,
+        ) in modes.items():  # by `train`, which some modules override; what it does to parts is put right after
+            if m.training != training:
+                m.train(training)
 
 
 class Watch:
@@ -169,8 +177,12 @@ class Watch:
         self, model: Any, module: nn.Module, of: Sequence[Tap], see: Callable[[Tap, Output, Batch], None]
     ) -> None:
         self.model, self.module, self.taps, self.see = model, module, list(of), see
-        self.batches_with, self.most_calls = Counter(), Counter()
-        self.n_batches, self._expected = 0, None
+        self.batches_with, self.most_calls, self.n_batches = Counter(), Counter(), 0
+        self._inside = {tap: self._in_time_first(tap.module) for tap in self.taps}
+
+    def _in_time_first(self, name):
+        known = dict(_named(self.module))
+        return any(takes_time_first(known[one]) for one in _above(name)[:-1] if one in known)
 
     def __enter__(self) -> "Watch":
         known, by_module = dict(_named(self.module)), {}
@@ -188,13 +200,16 @@ class Watch:
             hook.remove()
 
     def run(self, batch: Batch) -> None:
-        """One forward pass."""
-        self.batch, self.history, self.calls = batch, History(), Counter()
+        """One forward pass. What the model itself raises gets a note that says what it was given."""
+        given = [one for one in (*batch.args, *batch.kwargs.values()) if isinstance(one, Tensor)]
+        self.batch, self.calls = batch, Counter()
+        self.history = History(len(batch.index), [tuple(one.shape) for one in given])
         self.n_batches += 1
-        with suppress(_Enough):
+        try:
             self._call(batch)
-        if self._expected is None:
-            self._expected = Counter(self.calls)
+        except (RuntimeError, IndexError, AssertionError) as error:
+            error.add_note("the model was given " + ", ".join(f"{one.dtype} {tuple(one.shape)}" for one in given))
+            raise
         for tap, n in self.calls.items():
             self.batches_with[tap] += 1
             self.most_calls[tap] = max(self.most_calls[tap], n)
@@ -209,7 +224,7 @@ class Watch:
     def _note(self, module, _, output):
         x = _first(output)
         if isinstance(x, Tensor):
-            self.history.ran(module, x.ndim)
+            self.history.ran(module, tuple(x.shape))
 
     def _hook(self, of):
         def hook(module: nn.Module, _: Any, output: Any) -> None:
@@ -218,18 +233,20 @@ class Watch:
                 if tap.call in (0, self.calls[tap]) or (tap.call is None and self.calls[tap] == 1):
                     made = _output(output, tap.name)
                     if made.mask is None:
-                        made.known = self.history.at(module, made.x.ndim)
+                        made.known = self.history.at(module, tuple(made.x.shape), self._inside[tap])
+                    _check_rank(module, made.x, tap.name)
                     self.see(tap, made, self.batch)
-            if self._may_stop and all(self.calls[tap] >= n for tap, n in self._expected.items()):
-                raise _Enough
 
         return hook
 
-    @property
-    def _may_stop(self):
-        """Whether a pass may be given up: only where the first one showed each layer, and torch alone runs the model."""
-        plain = self.model is self.module and all(tap.call != 0 for tap in self.taps)
-        return plain and self._expected is not None and all(self._expected[tap] for tap in self.taps)
+
+def _check_rank(module: nn.Module, x: Tensor, name: str) -> None:
+    """ValueError for maps without an axis of samples, which convolutions take as well."""
+    if (rank := rank_of(module)) and x.ndim != rank:
+        raise ValueError(
+            f"layer {name!r}, a {type(module).__name__}, gave shape {tuple(x.shape)}; expected {rank} axes: give batches, whose "
+            "first axis counts samples"
+        )
 
 
 def _first(output: Any) -> Any:

@@ -4,12 +4,10 @@ a tensor, an array, a dict of these (tokenizer output), a list, a Dataset (torch
 an IterableDataset                                                                                       its samples, as they come
 a DataLoader, an iterator                                                                                its batches, as they come
 
-A sample or batch is a tensor, a text, token ids, a tuple whose first part is read (as many parts as the model's forward
-must have), or a dict, of which those entries are read that the model's forward takes by name. An attention mask counts
-whether the model takes it or not: what it marks as padding is never a row.
+A sample or batch is a tensor, a text, token ids, a tuple of which the first parts are read, or a dict, of which those entries are
+read that the model's forward takes (`superpos.forward`). A batch may be a list of samples, as some collate functions make it.
 """
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +19,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from superpos.data import LabelledImages
+from superpos.forward import MASKS, Takes
 
-__all__ = ["Batch", "Batches", "Takes"]
-
-LABELS = ("label", "labels", "target", "targets", "y")
-MASKS = {"attention_mask": False, "src_key_padding_mask": True}  # and whether true marks padding
-WRAPPERS = ("module", "_orig_mod")  # of parallel and compiled models: the model itself
+__all__ = ["Batch", "Batches"]
 
 
 @dataclass
@@ -45,57 +40,13 @@ class Batch:
         return Batch(args, kwargs, self.index, self.mask)
 
 
-@dataclass(frozen=True)
-class Takes:
-    """What a model's forward takes: names in order, those it must be given, and whether it takes any name."""
-
-    names: tuple[str, ...] = ()
-    must: tuple[str, ...] = ()
-    anything: bool = True
-
-    @classmethod
-    def of(cls, module: nn.Module) -> "Takes":
-        """Read from the signature of `forward`, of the model itself where it is wrapped."""
-        while type(module).__name__ in ("DataParallel", "DistributedDataParallel", "OptimizedModule"):
-            module = next(getattr(module, name) for name in WRAPPERS if name in module._modules)
-        try:
-            parameters = list(inspect.signature(type(module).forward).parameters.values())[1:]  # without self
-        except (TypeError, ValueError):  # a forward written in C
-            return cls()
-        named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        must = tuple(p.name for p in named if p.default is p.empty and p.kind is not p.KEYWORD_ONLY)
-        return cls(tuple(p.name for p in named), must, any(p.kind is p.VAR_KEYWORD for p in parameters))
-
-    def arranged(self, raw: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A raw batch as arguments. Raises ValueError, with the names found, for a dict that does not fit."""
-        if isinstance(raw, Mapping):
-            return self._by_name(raw)
-        if isinstance(raw, tuple | list):
-            return tuple(raw[: max(1, len(self.must))]), {}
-        return (raw,), {}
-
-    def _by_name(self, raw: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        tensors = {name: value for name, value in raw.items() if isinstance(value, Tensor)}
-        inputs = {name: value for name, value in tensors.items() if name not in LABELS}
-        taken = {name: value for name, value in inputs.items() if name in self.names}
-        plain = {name: value for name, value in inputs.items() if name not in MASKS}
-        if not taken.keys() - MASKS.keys():  # no name that it knows: one input may stand for the first
-            if len(plain) == 1 and len(self.must) <= 1:
-                return tuple(plain.values()), taken
-            taken = inputs if self.anything else {}
-        missing = [name for name in self.must if name not in taken]
-        if missing or not taken:
-            wants = ", ".join(self.names) or "arguments of any name"
-            raise ValueError(f"a batch holds {', '.join(raw) or 'nothing'}, and the model's forward takes {wants}")
-        return (), taken
-
-
 @dataclass
 class Batches:
     """Batches of at most `n_samples` samples drawn at random by `seed`, or of all that a loader, stream or iterator gives.
 
-    tokenizer: makes tokens of texts. Raises TypeError for data of a kind that is not known here and for texts without a
-    tokenizer, ValueError for data that hold no sample.
+    tokenizer: makes tokens of texts; mask: the name of the mask that counts, where a batch holds several, or "". Raises
+    TypeError for data of a kind that is not known here and for texts without a tokenizer, ValueError for data that hold no
+    sample.
     """
 
     data: Any
@@ -104,10 +55,12 @@ class Batches:
     batch_size: int = 256
     seed: int = 0
     tokenizer: Any = None
+    mask: str | None = None
     n_batches: int | None = field(default=None, init=False)
     _seen: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self.data = _plain(self.data)
         if isinstance(self.data, str | bytes) or not (
             hasattr(self.data, "__getitem__") or isinstance(self.data, Iterable)
         ):
@@ -160,26 +113,19 @@ class Batches:
             yield _collated(held), None
 
     def _batch(self, raw: Any, index: Tensor | None) -> Batch:
-        if (
-            isinstance(raw, tuple | list)
-            and raw
-            and isinstance(raw[0], tuple | list | Mapping)
-            and not _numbers(raw[0])
-        ):
-            raw = raw[0]  # texts or a dict, beside their labels
+        raw = _of_samples(raw)
         if isinstance(raw, str) or _texts(raw):
             raw = self._tokens([raw] if isinstance(raw, str) else list(raw))
-        raw = _tensors(raw)
-        mask = _mask(raw)
-        args, kwargs = self.takes.arranged(raw)
-        first = next((one for one in (*args, *kwargs.values()) if isinstance(one, Tensor)), None)
-        if first is None or first.ndim == 0:
-            got = type(args[0]).__name__ if args else "nothing"
+        given = self.takes.arranged(_tensors(raw))
+        tensors = [one for one in (*given.args, *given.kwargs.values()) if isinstance(one, Tensor) and one.ndim]
+        if not tensors:
+            got = type(given.args[0]).__name__ if given.args else "nothing"
             raise TypeError(f"a batch must be a tensor, a dict or tuple of tensors, or texts, got {got}")
+        n = max(len(one) for one in tensors)
         if index is None:
-            index = torch.arange(self._seen, self._seen + len(first))
-            self._seen += len(first)
-        return Batch(args, kwargs, index, mask)
+            index = torch.arange(self._seen, self._seen + n)
+            self._seen += n
+        return Batch(given.args, given.kwargs, index, given.mask(self.mask))
 
     def _tokens(self, texts: list[str]) -> Mapping[str, Any]:
         if self.tokenizer is None:
@@ -199,7 +145,7 @@ class _Table:
         self.data = data.images if isinstance(data, LabelledImages) else data
         self.columns = isinstance(self.data, Mapping)
         if self.columns:
-            sizes = {name: len(value) for name, value in self.data.items() if hasattr(value, "__len__")}
+            sizes = {name: len(value) for name, value in self.data.items() if _is_column(value)}
             if not sizes or len(set(sizes.values())) > 1:
                 raise ValueError(f"data is a dict whose entries must be of one length, got {sizes}")
             self.n = next(iter(sizes.values()))
@@ -211,13 +157,57 @@ class _Table:
 
     def at(self, index: Int[Tensor, " B"]) -> Any:
         if self.columns:
-            of = {name: value for name, value in self.data.items() if hasattr(value, "__len__")}
-            return {name: _Table(value).at(index) for name, value in of.items()}
+            return _columns_at(self.data, index)
         if isinstance(self.data, Tensor):
             return self.data[index.to(self.data.device)]
         if isinstance(self.data, np.ndarray):
             return _tensors(self.data[index.numpy()])
         return _collated([self.data[i] for i in index.tolist()])
+
+
+def _columns_at(data: Mapping[str, Any], index: Int[Tensor, " B"]) -> dict[str, Any]:
+    """Some samples of a dict of columns; what is not as long as the columns are is left out."""
+    found = {name: value for name, value in data.items() if _is_column(value)}
+    lists = {
+        name: [value[i] for i in index.tolist()] for name, value in found.items() if isinstance(value, list | tuple)
+    }
+    return {name: _Table(value).at(index) for name, value in found.items() if name not in lists} | _columns(lists)
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list | tuple) or len(getattr(value, "shape", ())) > 0
+
+
+def _plain(data: Any) -> Any:
+    """Tables of pandas as arrays and lists. TypeError for tables of other than numbers, and for several splits at once."""
+    kind = type(data).__name__
+    if kind == "DataFrame":
+        if not all(dtype.kind in "fiub" for dtype in data.dtypes):
+            raise TypeError("data is a DataFrame with columns of other than numbers: give the columns that are inputs")
+        return data.to_numpy(np.float32)
+    if kind == "Series":
+        return data.tolist()
+    if kind in ("DatasetDict", "IterableDatasetDict"):
+        raise TypeError(f"data is a {kind} of {', '.join(data)}: give one of them")
+    return data
+
+
+def _of_samples(raw: Any) -> Any:
+    """A raw batch that is a list of samples as one batch; the first part of one that holds texts or dicts beside labels."""
+    if isinstance(raw, nn.utils.rnn.PackedSequence):
+        raise TypeError("a batch is a PackedSequence: give the padded batch and let the model pack it")
+    if not isinstance(raw, tuple | list) or not raw:
+        return raw
+    head = raw[0]
+    if isinstance(head, Mapping):
+        return _collated(raw) if len(raw) > 1 and all(isinstance(one, Mapping) for one in raw) else head
+    if not isinstance(head, tuple | list):
+        return raw
+    if head and all(isinstance(one, str) for one in head):
+        return list(head)
+    if isinstance(raw, list) or _numbers(head):
+        return _collated(raw)
+    return _collated(head)  # inputs and labels apart, each a tuple of samples
 
 
 def _numbers(value: Any) -> bool:
@@ -236,22 +226,13 @@ def _tensors(value: Any) -> Any:
         made = torch.from_numpy(np.ascontiguousarray(value))
         return made.float() if made.dtype == torch.float64 else made
     if isinstance(value, Mapping):
-        return {name: _tensors(one) for name, one in value.items()}
+        lists = {
+            name: one for name, one in value.items() if isinstance(one, list) and one and not isinstance(one[0], str)
+        }
+        return {name: _tensors(one) for name, one in value.items()} | _columns(lists)
     if isinstance(value, tuple | list):
         return _tensors(np.asarray(value)) if _numbers(value) else tuple(_tensors(one) for one in value)
     return value
-
-
-def _mask(raw: Any) -> Bool[Tensor, "B T"] | None:
-    """Which tokens are no padding, where a batch says so. ValueError for a mask that is not (samples, tokens)."""
-    if not isinstance(raw, Mapping):
-        return None
-    for name, marks_padding in MASKS.items():
-        if isinstance(raw.get(name), Tensor):
-            if raw[name].ndim != 2:
-                raise ValueError(f"{name} must be (samples, tokens), got {tuple(raw[name].shape)}")
-            return (raw[name] == 0) if marks_padding else (raw[name] != 0)
-    return None
 
 
 def _collated(samples: Sequence[Any]) -> Any:
@@ -261,7 +242,7 @@ def _collated(samples: Sequence[Any]) -> Any:
         return list(samples)
     if isinstance(first, Mapping):
         return _columns({name: [sample[name] for sample in samples] for name in first})
-    if isinstance(first, tuple | list) and not _numbers(first):
+    if isinstance(first, tuple) or (isinstance(first, list) and not _numbers(first)):
         if not first:
             raise ValueError("a sample is empty: expected a tensor, a text, a dict or a tuple of these")
         if isinstance(first[0], str | Mapping):
@@ -274,11 +255,12 @@ def _collated(samples: Sequence[Any]) -> Any:
     return _stacked(samples, "data")
 
 
-def _columns(columns: dict[str, Sequence[Any]]) -> dict[str, Tensor]:
-    """The columns that hold numbers as tensors; with the mask of those that had to be padded, if they bring none."""
-    found = {}
+def _columns(columns: dict[str, Sequence[Any]]) -> dict[str, Any]:
+    """The columns that hold numbers as tensors, others as they are; and a mask, if some had to be padded and none is there."""
+    found: dict[str, Any] = {}
     for name, values in columns.items():
         if not (isinstance(values[0], Tensor | np.ndarray | int | float | np.number) or _numbers(values[0])):
+            found[name] = list(values)
             continue
         lengths = _lengths(values)
         if lengths is None:

@@ -44,9 +44,9 @@ def top_rows(
     sample. `tokenizer` is what made token ids of texts (an nnsight language model brings its own).
 
     Columns: code (1 is that of the largest share), share, place (1: the row that moves it most), value (the length that the
-    code writes there), sample (its number in `data`), position (in the sample), text (where `data` are texts or token ids:
-    some tokens around, the one that was read between « and »; else ""), identified (whether a count may be trusted; of an SAE,
-    True). Raises what those two raise, and ValueError where no code is active.
+    code writes there), sample (its number in `data`, or in the stream), position (in the sample), text (where `data` are texts
+    or token ids: some tokens around, the one that was read between « and »; else ""), identified (whether a count may be
+    trusted; of an SAE, True). Raises what those two raise, and ValueError where no code is active.
     """
     whole_number("n_codes", n_codes, 1)
     whole_number("n_rows", n_rows, 1)
@@ -55,7 +55,8 @@ def top_rows(
     totals = written.sum(0)
     if not bool(totals.sum() > 0):
         raise ValueError(f"layer {layer!r}: no code is active on any row")
-    shares, tokens = metrics.shares(totals), _Words(data, tokenizer or getattr(model, "tokenizer", None))
+    pooled = rows.rows_per_sample == 1 and not bool(rows.position.any())
+    shares, tokens = metrics.shares(totals), _Words(data, tokenizer or getattr(model, "tokenizer", None), pooled)
     found = []
     for number, code in enumerate(totals.argsort(descending=True)[:n_codes].tolist(), 1):
         for place, row in enumerate(_highest(written[:, code], rows.sample, n_rows), 1):
@@ -91,10 +92,10 @@ def _highest(values: Float[Tensor, " n"], sample: Tensor, n: int) -> list[int]:
 class _Words:
     """The tokens around a position of a sample, where data are texts or token ids."""
 
-    def __init__(self, data: Any, tokenizer: Any) -> None:
-        self.data, self.tokenizer = data, tokenizer
+    def __init__(self, data: Any, tokenizer: Any, pooled: bool) -> None:
+        self.data, self.tokenizer, self.pooled, self.mask = data, tokenizer, pooled, None
         if isinstance(data, Mapping):
-            self.data = data.get("input_ids")
+            self.data, self.mask = data.get("input_ids"), data.get("attention_mask")
 
     def _ids(self, sample: int) -> list[int] | None:
         if self.tokenizer is None or self.data is None or not hasattr(self.data, "__getitem__"):
@@ -105,13 +106,17 @@ class _Words:
         if isinstance(one, str):
             return list(self.tokenizer(one)["input_ids"])
         ids = one.tolist() if hasattr(one, "tolist") else one
+        if self.mask is not None and isinstance(ids, list):  # positions count what is no padding
+            ids = [i for i, real in zip(ids, self.mask[sample], strict=True) if real]
         return ids if isinstance(ids, list) and ids and all(isinstance(i, int) for i in ids) else None
 
     def around(self, sample: int, position: int) -> str:
-        """The text with its token marked; "" where there are no tokens."""
+        """The text with its token marked, of a vector for the whole sample its beginning; "" where there are no tokens."""
         ids = self._ids(sample)
         if ids is None or position >= len(ids):
             return ""
         decode = self.tokenizer.decode
+        if self.pooled and len(ids) > 1:
+            return decode(ids[: 2 * AROUND + 1]).replace("\n", "⏎")
         before, after = ids[max(0, position - AROUND) : position], ids[position + 1 : position + 1 + AROUND]
         return f"{decode(before)}«{decode(ids[position : position + 1])}»{decode(after)}".replace("\n", "⏎")

@@ -120,9 +120,12 @@ def test_squeeze_and_excitation_keeps_channels():
 
 
 def test_concatenated_maps_keep_channels():
-    model = Net(lambda self, x: self.out(torch.cat([x, self.conv(x)], 1)), conv=nn.Conv2d(2, 3, 1), out=nn.ReLU())
-    x = torch.randn(5, 2, 4, 4)
-    same_rows(read(model, x, "out"), by_hand(model, model.out, x).permute(0, 2, 3, 1))
+    """In a block; alone, a ReLU on maps of another width than any module gave cannot be told from others."""
+    block = Net(lambda self, x: self.out(torch.cat([x, self.conv(x)], 1)), conv=nn.Conv2d(2, 3, 1), out=nn.ReLU())
+    model, x = nn.Sequential(block), torch.randn(5, 2, 4, 4)
+    same_rows(read(model, x, "0"), by_hand(model, block, x).permute(0, 2, 3, 1))
+    with pytest.raises(ValueError, match="cannot be told"):
+        read(model, x, "0.out")
 
 
 @pytest.mark.parametrize("shape", [(9, 1, 1, 8), (9, 3, 5, 8)])
