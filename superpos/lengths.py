@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from superpos.descent import parts
-
 __all__ = ["lengths", "warn_of_lengths"]
 
 LONG, MUCH = (
@@ -15,6 +13,7 @@ LONG, MUCH = (
     0.5,
 )  # times the median length, and the share of the variance that longer rows than a third of it carry
 FAR = 10.0  # mean over spread
+PIECE = 4_096  # rows looked at at once
 ROUNDING = 1e-6  # spread over mean below which float32 holds nothing but rounding
 
 
@@ -27,9 +26,10 @@ def lengths(x: Float[Tensor, "n N"], label: str) -> dict[str, float]:
 
     Raises ValueError, with `label`, for rows that are equal but for rounding.
     """
-    long = torch.cat([part.double().norm(dim=1).cpu() for part in parts(x)])
-    mean = sum(part.double().sum(0) for part in parts(x)) / len(x)
-    away = torch.cat([(part.double() - mean).square().sum(1).cpu() for part in parts(x)])
+    pieces = x.split(PIECE)
+    long = torch.cat([part.double().norm(dim=1).cpu() for part in pieces])
+    mean = sum(part.double().sum(0) for part in pieces) / len(x)
+    away = torch.cat([(part.double() - mean).square().sum(1).cpu() for part in pieces])
     middle, spread, size = float(long[long > 0].median()), float(away.mean().sqrt()), float(mean.norm())
     if spread < ROUNDING * size:
         raise ValueError(
