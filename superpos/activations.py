@@ -124,7 +124,10 @@ def _say(tap: Tap, watch: Watch) -> None:
     """Errors and warnings about how often a layer was called."""
     n, most, told = watch.batches_with[tap], watch.most_calls[tap], f"layer {tap.name!r}"
     if not n:
-        raise ValueError(f"{told} is never called in a forward pass of the model")
+        raise ValueError(
+            f"{told} is never called in a forward pass of the model; if the module around it uses its weights by itself, as "
+            "attention does, read that one"
+        )
     if tap.call and most < tap.call:
         raise ValueError(f"{told}: the layer is called {most} times in a forward pass, not {tap.call}")
     if n < watch.n_batches:
@@ -139,17 +142,22 @@ def _say(tap: Tap, watch: Watch) -> None:
         )
 
 
-def _real(output: Output, batch: Batch, shape: tuple[int, ...], name: str) -> Bool[Tensor, "n P"] | None:
+def _real(output: Output, batch: Batch, shape: tuple[int, ...], name: str, step: bool) -> Bool[Tensor, "n P"] | None:
     """Which positions of the samples are no padding, where there are any; ValueError for a mask of another length."""
     mask = batch.mask if output.mask is None else output.mask
     n = len(batch.index)
     positions = shape.numel() // n
     if mask is None or (positions == 1 and mask.shape[1] != 1):
+        if mask is not None and step:
+            raise ValueError(
+                f"layer {name!r} gives a row a sample in each call, and which calls are of padding cannot be told; mask='' reads "
+                "them all"
+            )
         return None  # no positions: a vector for the whole sample
     if mask.shape != (n, positions):
         raise ValueError(
             f"layer {name!r} has {positions} positions a sample, and the mask {tuple(mask.shape)} counts {mask.shape[1]} "
-            "tokens: which of the positions are padding cannot be told"
+            "tokens: which of the positions are padding cannot be told; mask='' reads all of them"
         )
     return mask.cpu()
 
@@ -202,10 +210,10 @@ class _Reservoir:
         axis = axis if axis is None or isinstance(axis, int) else tuple(axis)
         layout = layout_of(tuple(output.x.shape), n, output.known, f"layer {name!r}", axis)
         self.axes.add(str(layout))
-        x, width = _neurons_last(output.x, layout)
+        x, width = _neurons_last(output.x, layout, n)
         shape = x.shape[: x.ndim - width]
         rows = torch.arange(shape.numel())
-        real = _real(output, batch, shape, name)
+        real = _real(output, batch, shape, name, "@" in name)
         places = torch.arange(shape.numel() // n).expand(n, -1) if real is None else real.long().cumsum(1) - 1
         if self.leave_out:
             real = torch.ones_like(places, dtype=torch.bool) if real is None else real
@@ -270,8 +278,10 @@ def _longer(values: Tensor, by: int) -> Tensor:
     return torch.cat([values, values.new_empty(by)])
 
 
-def _neurons_last(x: Tensor, layout: Layout) -> tuple[Tensor, int]:
-    """An output with samples first and its axes of neurons last, and how many these are."""
+def _neurons_last(x: Tensor, layout: Layout, n: int) -> tuple[Tensor, int]:
+    """An output for n samples with samples first and its axes of neurons last, and how many these are."""
+    if layout.apart:
+        x = x.unflatten(0, (-1, n)).transpose(0, 1).flatten(0, 1)
     others = [i for i in range(x.ndim) if i != layout.sample and i not in layout.neurons]
     return x.permute(layout.sample, *others, *layout.neurons), len(layout.neurons)
 

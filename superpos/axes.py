@@ -12,18 +12,20 @@ nothing rather than guess:
 5. A block that holds others, after channels: axis 1 where no axis has the width, as where maps are concatenated.
 6. Where no module of a known kind ran: the last axis of two or three.
 
-Samples are on axis 0, or on axis 1 inside of modules that take time first, and after them where axis 1 counts samples and
-axis 0 does not. Where axis 0 is k times as long as there are samples, each has k rows in a row there, if k times the other
-positions is what a sample had before. Anything else is refused, and the error says how to ask.
+Samples are on axis 0. Where the shape leaves it open, `superpos.hooks.Watch` runs the first batch once more in another order, and
+sees which axis follows: 0, with k rows in a row for each sample if it is k times as long, or with all samples k times over; or 1,
+as in modules that take time first. Where that cannot be tried, modules of torch's own that take time first have samples on
+axis 1. Anything else is refused, and the error says how to ask.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from torch import nn
 
-__all__ = ["History", "Known", "Layout", "layout_of", "rank_of", "takes_time_first"]
+__all__ = ["History", "Known", "Layout", "layout_of", "rank_of", "takes_time_first", "unclear_samples"]
 
 CONV, NORM = nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase
 POOLS = (
@@ -44,7 +46,8 @@ class Known:
     """What a module of a known kind tells of an output: the width of its own, whether of channels, and the shape it gave.
 
     itself: it is the layer in question; holds: the layer holds other modules; time_first: a module that takes time first has
-    run; inside: the layer is part of one; per_sample: how many positions a sample had in the input and in outputs so far.
+    run; inside: the layer is part of one; per_sample: how many positions a sample had in the input and in outputs so far; same:
+    it is the known output, or was made from it number by number; samples: where samples were seen to be (see `Watch`).
     """
 
     width: int | None = None
@@ -55,6 +58,8 @@ class Known:
     time_first: bool = False
     inside: bool = False
     per_sample: frozenset[int] = frozenset()
+    same: bool = False
+    samples: Literal["first", "second", "apart"] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Layout:
 
     sample: int
     neurons: tuple[int, ...]
+    apart: bool = False  # axis 0 holds all samples, then all again, as views laid one after the other do
 
     def __str__(self) -> str:
         return ",".join(map(str, self.neurons))
@@ -72,24 +78,33 @@ class History:
     """What the modules that ran in a forward pass for n samples tell of the axes of outputs."""
 
     def __init__(self, n: int, inputs: Iterable[tuple[int, ...]] = ()) -> None:
-        self.n, self.last, self.by_rank, self.time_first = n, Known(), {}, False
+        self.n, self.last, self.by_rank, self.place, self.time_first = n, Known(), {}, {}, False
         self.per_sample = {math.prod(shape[1:end]) for shape in inputs for end in (len(shape), len(shape) - 1)}
         self.per_sample |= {math.prod(shape[2:]) for shape in inputs if len(shape) > 2}
 
-    def ran(self, module: nn.Module, shape: tuple[int, ...]) -> None:
-        """A module gave an output of some shape."""
+    def ran(self, module: nn.Module, shape: tuple[int, ...], given: Any = (), made: Any = (0,)) -> None:
+        """A module gave an output of some shape; given and made: where its input and its output lie in memory."""
         known = _kind(module, self.by_rank.get(len(shape), Known()))
         if takes_time_first(module):
             self.time_first = True
         if known is None:
+            before = self.by_rank.get(len(shape))
+            if (
+                before
+                and before.shape == shape
+                and self.place.get(len(shape)) == given
+                and not any(True for _ in module.children())
+            ):
+                self.place[len(shape)] = made
             return
+        self.place[len(shape)] = made
         width = known.width or (shape[1] if known.channels and len(shape) > 1 else None)
         self.last = self.by_rank[len(shape)] = replace(known, shape=tuple(shape), width=width)
         if shape and shape[0] == self.n:
             self.per_sample.add(math.prod(shape[2:] if known.channels else shape[1:-1]))
 
-    def at(self, module: nn.Module, shape: tuple[int, ...], inside: bool = False) -> Known:
-        """What is known of an output of some shape that a module gave just now. inside: of one that takes time first."""
+    def at(self, module: nn.Module, shape: tuple[int, ...], inside: bool = False, made: Any = ()) -> Known:
+        """What is known of an output of some shape that lies at `made`. inside: of a module in one that takes time first."""
         known = self.by_rank.get(len(shape), self.last)
         return replace(
             known,
@@ -98,6 +113,7 @@ class History:
             time_first=self.time_first,
             inside=inside or takes_time_first(module),
             per_sample=frozenset(self.per_sample),
+            same=self.place.get(len(shape)) == made,
         )
 
 
@@ -154,16 +170,27 @@ def layout_of(
     told = f"{label} gave shape {shape} for {n} samples"
     if len(shape) < 2:
         raise ValueError(f"{told}; expected ({n}, …, neurons)")
-    sample = _sample_axis(shape, n, known, told)
+    sample = {"first": 0, "second": 1, "apart": 0}.get(known.samples or "")
+    sample = _sample_axis(shape, n, known, told) if sample is None else sample
+    apart = known.samples == "apart"
     if axis is not None:
-        return Layout(sample, _asked(axis, shape, sample, told))
+        return Layout(sample, _asked(axis, shape, sample, told), apart)
     neurons = _neurons(shape, [i for i in range(len(shape)) if i != sample], known)
     if neurons is None:
         raise ValueError(
             f"{told}, whose axis of neurons cannot be told: give it, axis=1 for channels first, axis=-1 for channels last, "
             "axis=(2, 3) for heads and the neurons of each"
         )
-    return Layout(sample, neurons)
+    return Layout(sample, neurons, apart)
+
+
+def unclear_samples(shape: tuple[int, ...], n: int, inputs: Iterable[tuple[int, ...]]) -> bool:
+    """Whether the shape of an output leaves open which axis counts the n samples."""
+    if n < 2 or len(shape) < 2:
+        return False
+    if shape[0] == n:
+        return n in shape[1:-1] or any(n in given[1:] for given in inputs)
+    return shape[0] % n == 0 or (len(shape) > 2 and shape[1] == n)
 
 
 def _neurons(shape: tuple[int, ...], others: list[int], known: Known) -> tuple[int, ...] | None:
@@ -174,7 +201,8 @@ def _neurons(shape: tuple[int, ...], others: list[int], known: Known) -> tuple[i
     if known.width is None:
         return (others[-1],) if len(others) == 2 else None
     wide, same_rank = [i for i in others if shape[i] == known.width], rank == len(known.shape)
-    if same_rank and tuple(shape) == known.shape and (known.channels or rank == 3 or len(wide) == 1):
+    surely = len(wide) == 1 or known.same or (known.holds if known.channels else rank == 3)
+    if same_rank and tuple(shape) == known.shape and surely:
         return (place,)
     if len(wide) == 1 and (wide[0] == place or not same_rank or (rank == 4 and not known.channels)):
         return (wide[0],)

@@ -8,14 +8,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from superpos.axes import History, Known, rank_of, takes_time_first
+from superpos.axes import History, Known, rank_of, takes_time_first, unclear_samples
 from superpos.inputs import Batch
 
 __all__ = ["Output", "Tap", "network_of", "prepared", "taps"]
@@ -39,6 +39,7 @@ class Output:
     x: Tensor
     known: Known
     mask: Bool[Tensor, "B T"] | None = None
+    call: int = 1
 
 
 def network_of(model: Any) -> nn.Module:
@@ -165,13 +166,17 @@ def _evaluation(module, device):
         for (
             m,
             training,
-        ) in modes.items():  # by `train`, which some modules override; what it does to parts is put right after
+        ) in modes.items():  # by `train`, which may be overridden; what it does to parts is put right after
             if m.training != training:
                 m.train(training)
 
 
 class Watch:
-    """Hooks on a model for as long as `with` lasts. `run` calls it on a batch and hands each output to `see`."""
+    """Hooks on a model for as long as `with` lasts. `run` calls it on a batch and hands each output to `see`.
+
+    Where the shape of an output leaves open which of its axes counts samples, the first batch is run once more with its samples
+    in another order, and the axis that follows is the one.
+    """
 
     def __init__(
         self, model: Any, module: nn.Module, of: Sequence[Tap], see: Callable[[Tap, Output, Batch], None]
@@ -179,6 +184,9 @@ class Watch:
         self.model, self.module, self.taps, self.see = model, module, list(of), see
         self.batches_with, self.most_calls, self.n_batches = Counter(), Counter(), 0
         self._inside = {tap: self._in_time_first(tap.module) for tap in self.taps}
+        self._samples: dict[Tap, str] = {}
+        self._held: list[tuple[Tap, Output]] = []
+        self._again: list[tuple[Tap, Output]] | None = None  # outputs of the second run of the first batch
 
     def _in_time_first(self, name):
         known = dict(_named(self.module))
@@ -200,44 +208,107 @@ class Watch:
             hook.remove()
 
     def run(self, batch: Batch) -> None:
-        """One forward pass. What the model itself raises gets a note that says what it was given."""
-        given = [one for one in (*batch.args, *batch.kwargs.values()) if isinstance(one, Tensor)]
-        self.batch, self.calls = batch, Counter()
-        self.history = History(len(batch.index), [tuple(one.shape) for one in given])
+        """One forward pass, and a second one of the first batch where that is needed."""
         self.n_batches += 1
-        try:
-            self._call(batch)
-        except (RuntimeError, IndexError, AssertionError) as error:
-            error.add_note("the model was given " + ", ".join(f"{one.dtype} {tuple(one.shape)}" for one in given))
-            raise
+        state = torch.get_rng_state()
+        self._pass(batch)
         for tap, n in self.calls.items():
             self.batches_with[tap] += 1
             self.most_calls[tap] = max(self.most_calls[tap], n)
+        if self._held:
+            torch.set_rng_state(state)
+            self._again = []
+            self._pass(batch.rolled())
+            for (tap, first), (_, second) in zip(self._held, self._again, strict=False):
+                self._samples[tap] = _followed(first.x, second.x, len(batch.index), tap.name)
+                first.known = replace(first.known, samples=self._samples[tap])
+                self.see(tap, first, batch)
+            self._held, self._again = [], None
 
-    def _call(self, batch):
-        if self.model is self.module:
-            self.module(*batch.args, **batch.kwargs)
-            return
-        with self.model.trace(*batch.args, **batch.kwargs):  # with what was edited into the model
-            pass
+    def _pass(self, batch):
+        """Call the model. What it raises gets a note that says what it was given; what is raised here does not."""
+        given = {str(i): one for i, one in enumerate(batch.args)} | batch.kwargs
+        given = {name: one for name, one in given.items() if isinstance(one, Tensor)}
+        self.batch, self.calls, self._ours = batch, Counter(), False
+        self._inputs = [tuple(one.shape) for one in given.values()]
+        self.history = History(len(batch.index), self._inputs)
+        try:
+            if self.model is self.module:
+                self.module(*batch.args, **batch.kwargs)
+            else:
+                with self.model.trace(*batch.args, **batch.kwargs):  # with what was edited into the model
+                    pass
+        except Exception as error:
+            if not self._ours:
+                told = ", ".join(f"{name}: {one.dtype} {tuple(one.shape)}" for name, one in given.items())
+                error.add_note(f"the model was given {told}; labels are left out unless its forward must have them")
+            raise
 
-    def _note(self, module, _, output):
+    def _note(self, module, given, output):
         x = _first(output)
         if isinstance(x, Tensor):
-            self.history.ran(module, tuple(x.shape))
+            self.history.ran(module, tuple(x.shape), _place(given[0] if given else None), _place(x))
 
     def _hook(self, of):
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             for tap in of:
                 self.calls[tap] += 1
                 if tap.call in (0, self.calls[tap]) or (tap.call is None and self.calls[tap] == 1):
-                    made = _output(output, tap.name)
-                    if made.mask is None:
-                        made.known = self.history.at(module, tuple(made.x.shape), self._inside[tap])
-                    _check_rank(module, made.x, tap.name)
-                    self.see(tap, made, self.batch)
+                    self._ours = True  # until it was seen
+                    self._seen(tap, module, _output(output, tap.name))
+                    self._ours = False
 
         return hook
+
+    def _seen(self, tap, module, made):
+        shape, n = tuple(made.x.shape), len(self.batch.index)
+        _check_rank(module, made.x, tap.name)
+        if made.mask is None:
+            made.known = self.history.at(module, shape, self._inside[tap], _place(made.x))
+            made.known = replace(made.known, samples=self._samples.get(tap))
+        made.call = self.calls[tap]
+        if self._again is not None:
+            if any(tap is one for one, _ in self._held):
+                self._again.append((tap, replace(made, x=made.x.clone())))
+        elif self.n_batches == 1 and made.mask is None and unclear_samples(shape, n, self._inputs):
+            self._held.append((tap, replace(made, x=made.x.clone())))
+        else:
+            self.see(tap, made, self.batch)
+
+
+def _followed(first: Tensor, second: Tensor, n: int, name: str) -> str | None:
+    """Which axis of an output followed when the samples of a batch were rolled by one. ValueError where none did.
+
+    None where several did, as with samples that are all alike: then the rule of `superpos.axes` decides.
+    """
+    found = []
+    if first.shape != second.shape:
+        raise ValueError(f"layer {name!r} gave {tuple(first.shape)} and, in another order, {tuple(second.shape)}")
+    if len(first) % n == 0:
+        k = len(first) // n
+        if _alike(first.unflatten(0, (n, k)).roll(1, 0).flatten(0, 1), second):
+            found.append("first")
+        if k > 1 and _alike(first.unflatten(0, (k, n)).roll(1, 1).flatten(0, 1), second):
+            found.append("apart")
+    if first.ndim > 2 and first.shape[1] == n and _alike(first.roll(1, 1), second):
+        found.append("second")
+    if not found:
+        raise ValueError(
+            f"layer {name!r} gave shape {tuple(first.shape)} for {n} samples; expected ({n}, …, neurons): no axis followed when "
+            "the samples were put in another order"
+        )
+    return found[0] if len(found) == 1 else None
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Equal but for what adding in another order, or in half precision, may change."""
+    scale = float(one.double().square().mean().sqrt())
+    return bool(((one - other).abs().double() <= 1e-2 * scale + 1e-3 * one.abs().double()).double().mean() > 0.99)
+
+
+def _place(x: Any) -> tuple[int, ...]:
+    """Where a tensor lies in memory and how it is laid out there: what tells one from another, and from a turned view of it."""
+    return (x.data_ptr(), *x.stride()) if isinstance(x, Tensor) and x.layout is torch.strided and not x.is_meta else ()
 
 
 def _check_rank(module: nn.Module, x: Tensor, name: str) -> None:
@@ -250,7 +321,10 @@ def _check_rank(module: nn.Module, x: Tensor, name: str) -> None:
 
 
 def _first(output: Any) -> Any:
-    """What a layer gave: of a tuple its first part. A packed sequence, a tuple too, is taken whole."""
+    """What a layer gave: of a tuple its first part, of Hugging Face's outputs the last hidden state. A packed sequence is taken
+    whole, though it is a tuple."""
+    if isinstance(output, dict) and isinstance(output.get("last_hidden_state"), Tensor):
+        return output["last_hidden_state"]
     packed = isinstance(output, nn.utils.rnn.PackedSequence)
     return output[0] if isinstance(output, tuple | list) and output and not packed else output
 

@@ -39,6 +39,17 @@ class Batch:
         kwargs = {name: one.to(device) if isinstance(one, Tensor) else one for name, one in self.kwargs.items()}
         return Batch(args, kwargs, self.index, self.mask)
 
+    def rolled(self) -> "Batch":
+        """The same with the last sample first; what has no axis of samples stays."""
+        n = len(self.index)
+
+        def turned(one: Any) -> Any:
+            return one.roll(1, 0) if isinstance(one, Tensor) and one.ndim and len(one) == n else one
+
+        mask = None if self.mask is None else self.mask.roll(1, 0)
+        kwargs = {name: turned(one) for name, one in self.kwargs.items()}
+        return Batch(tuple(map(turned, self.args)), kwargs, self.index.roll(1), mask)
+
 
 @dataclass
 class Batches:

@@ -115,8 +115,10 @@ def test_squeeze_and_excitation_keeps_channels():
         return self.out(x * self.gate(x.mean((2, 3)))[:, :, None, None])
 
     model = Net(forward, conv=nn.Conv2d(1, 6, 3), gate=nn.Linear(6, 6), out=nn.Identity())
-    x = torch.randn(5, 1, 8, 8)  # maps of 6 × 6: every axis is as wide as the layer
+    x = torch.randn(5, 1, 9, 9)
     same_rows(read(model, x, "out"), by_hand(model, model.out, x).permute(0, 2, 3, 1))
+    with pytest.raises(ValueError, match="cannot be told"):  # maps of 6 × 6: every axis is as wide as the layer
+        read(model, torch.randn(5, 1, 8, 8), "out")
 
 
 def test_concatenated_maps_keep_channels():

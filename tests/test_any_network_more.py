@@ -122,8 +122,9 @@ def test_time_first_modules_inside_a_batch_first_model():
     x = torch.randn(5, 7, 8)
     same_rows(read(model, x, "head"), by_hand(model, model.head, x))
     same_rows(read(model, x, "enc"), by_hand(model, model.enc, x).transpose(0, 1))
-    with pytest.raises(ValueError, match="both axes are as long: give another batch_size"):
-        read(model, torch.randn(7, 7, 8), "head")
+    x = torch.randn(7, 7, 8)
+    same_rows(read(model, x, "head"), by_hand(model, model.head, x))
+    same_rows(read(model, x, "enc"), by_hand(model, model.enc, x).transpose(0, 1))
     first = nn.TransformerEncoderLayer(8, 2, 16, norm_first=True)
     model = Net(
         lambda self, x: self.enc(x.transpose(0, 1)), enc=nn.TransformerEncoder(first, 1, enable_nested_tensor=False)
@@ -132,23 +133,63 @@ def test_time_first_modules_inside_a_batch_first_model():
     same_rows(read(model, x, "enc.layers.0.norm1"), by_hand(model, model.enc.layers[0].norm1, x).transpose(0, 1))
 
 
-UNCLEAR = {
-    "two views of each sample": (Net(lambda self, x: self.p(torch.cat([x, x.flip(1)])), p=nn.Linear(4, 3)), "p"),
-    "positions for the whole batch": (
-        Net(lambda self, x: x[:, None] + self.wpe(torch.arange(12)), wpe=nn.Embedding(12, 4)), "wpe",
-    ),
-    "time first, flattened": (
-        Net(flattened, r=nn.LSTM(4, 6), d=nn.Linear(6, 3)),
-        "d",
-    ),
-}  # fmt: skip
+def test_rows_laid_out_in_any_order_keep_their_sample():
+    """Which axis follows is seen by running the first batch in another order."""
+    views = Net(lambda self, x: self.p(torch.cat([x, x.flip(1)])), p=nn.Linear(4, 3))
+    x = torch.randn(6, 4)
+    same_rows(read(views, x, "p"), by_hand(views, views.p, x).view(2, 6, 3).transpose(0, 1))
+    turned = Net(flattened, r=nn.LSTM(4, 6), d=nn.Linear(6, 3))
+    same_rows(read(turned, x, "d"), by_hand(turned, turned.d, x).view(2, 6, 3).transpose(0, 1))
+    own = Net(lambda self, x: self.q(x.transpose(0, 1)).transpose(0, 1), q=nn.Linear(3, 5))
+    for n, T in ((4, 8), (6, 6), (5, 7), (8, 4)):  # time first without any module that says so
+        x = torch.randn(n, T, 3)
+        same_rows(read(own, x, "q"), by_hand(own, own.q, x).transpose(0, 1))
+        same_rows(read(own, x, "q", batch_size=2), by_hand(own, own.q, x).transpose(0, 1))
 
 
-@pytest.mark.parametrize("name", UNCLEAR)
-def test_rows_whose_sample_cannot_be_told_are_refused(name):
-    model, layer = UNCLEAR[name]
-    with pytest.raises(ValueError, match=r"gave shape \(12, .*\) for 6 samples; expected"):
-        read(model, torch.randn(6, 4), layer)
+@pytest.mark.parametrize("n", [6, 12])
+def test_what_does_not_depend_on_the_samples_is_refused(n):
+    model = Net(lambda self, x: x + self.wpe(torch.arange(12)), wpe=nn.Embedding(12, 4))
+    with pytest.raises(ValueError, match="no axis followed when the samples were put in another order"):
+        read(model, torch.randn(n, 12, 4), "wpe")
+
+
+@pytest.mark.parametrize("name", ["longformer", "xlnet"])
+def test_language_models_that_turn_their_tokens(name):
+    transformers = pytest.importorskip("transformers")
+    n, T = 8, 16
+    ids = torch.randint(2, 50, (n, T))
+    mask = torch.ones_like(ids)
+    mask[:, 10:] = 0
+    if name == "longformer":
+        config = transformers.LongformerConfig(
+            attention_window=[16], hidden_size=24, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48,
+            vocab_size=50, max_position_embeddings=64, pad_token_id=1,
+        )  # fmt: skip
+        model, layer = transformers.LongformerModel(config), "encoder.layer.0.attention.self.query"
+    else:
+        model = transformers.XLNetModel(
+            transformers.XLNetConfig(d_model=24, n_layer=1, n_head=4, d_inner=48, vocab_size=50)
+        )
+        layer = "layer.0.ff"
+    seen = by_hand(model, model.get_submodule(layer), input_ids=ids, attention_mask=mask).transpose(0, 1)
+    rows = read(model, {"input_ids": ids, "attention_mask": mask}, layer)
+    assert len(rows.x) == 80
+    torch.testing.assert_close(rows.x, seen[rows.sample, rows.position], rtol=1e-3, atol=1e-4)
+
+
+def test_steps_of_a_loop_and_their_padding():
+    def forward(self, x):
+        h = torch.zeros(len(x), 4)
+        for t in range(x.shape[1]):
+            h = self.cell(self.embed(x)[:, t], h)
+        return h
+
+    model, (_, padded, mask) = Net(forward, embed=nn.Embedding(20, 3), cell=nn.GRUCell(3, 4)), tokens()
+    data = {"input_ids": padded, "attention_mask": mask}
+    with pytest.raises(ValueError, match=r"'cell@all' gives a row a sample in each call, .* mask='' reads"):
+        read(model, data, "cell@all")
+    assert len(read(model, data, "cell@all", mask="").x) == 45
 
 
 LISTS = {
@@ -314,7 +355,7 @@ def test_more_errors_that_name_what_is_wrong(model, data, error, message):
 def test_what_the_model_itself_raises_says_what_it_was_given():
     with pytest.raises(RuntimeError) as caught:
         read(nn.Sequential(nn.Linear(4, 3)), torch.ones(9, 4, dtype=torch.uint8), "0")
-    assert "the model was given torch.uint8 (9, 4)" in caught.value.__notes__
+    assert "the model was given 0: torch.uint8 (9, 4)" in caught.value.__notes__[0]
 
 
 def test_unpadded_tokens_are_padded():
