@@ -34,12 +34,14 @@ PIECE = 8_192  # rows copied at once from one file to another
 class Rows:
     """Activations of one layer, sample and position (padding not counted) that each row came from, and how they were read.
 
-    `axis` says which axis or axes of the output the neurons are, `rows_per_sample` how many rows a sample has, on average.
+    `axis` says which axis or axes of the output the neurons are, `rows_per_sample` how many rows a sample has, on average, and
+    `length` how many positions that are no padding the sample of each row has.
     """
 
     x: Float[Tensor, "n N"]
     sample: Int[Tensor, " n"]
     position: Int[Tensor, " n"] | None = None
+    length: Int[Tensor, " n"] | None = None
     axis: str = ""
     rows_per_sample: float = 1.0
 
@@ -200,7 +202,7 @@ class _Reservoir:
     def __init__(self, n, seed, leave_out=()):
         self.n, self.generator, self.leave_out = n, torch.Generator().manual_seed(seed), leave_out
         self.keys = torch.empty(0, dtype=torch.float64)
-        self.sample, self.position = (torch.empty(0, dtype=torch.long) for _ in range(2))
+        self.sample, self.position, self.length = (torch.empty(0, dtype=torch.long) for _ in range(3))
         self.x: Tensor | None = None
         self.axes, self.offered, self.samples, self._last = set(), 0, 0, None
 
@@ -232,6 +234,7 @@ class _Reservoir:
         self.x[slots.to(self.x.device)] = picked.to(self.x)
         self.sample[slots] = batch.index[rows // places.shape[1]]
         self.position[slots] = places.reshape(-1)[rows]
+        self.length[slots] = (places.amax(1) + 1)[rows // places.shape[1]]
 
     def _make_room(self, n_neurons, device, name):
         """Room for all rows held, twice as much each time it runs out; never for more than n. ValueError for another width."""
@@ -249,7 +252,7 @@ class _Reservoir:
         held = len(self.keys)
         if held + len(keys) <= self.n:
             self.keys = torch.cat([self.keys, keys])
-            self.sample, self.position = _longer(self.sample, len(keys)), _longer(self.position, len(keys))
+            self._grow(len(keys))
             return torch.arange(held, held + len(keys)), torch.arange(len(keys))
         together = torch.cat([self.keys, keys])
         stays = torch.zeros(len(together), dtype=torch.bool)
@@ -259,9 +262,15 @@ class _Reservoir:
         grown = min(self.n, held + len(chosen))
         slots = torch.cat([torch.arange(held, grown), gone])
         self.keys = torch.cat([self.keys, torch.empty(grown - held, dtype=torch.float64)])
-        self.sample, self.position = _longer(self.sample, grown - held), _longer(self.position, grown - held)
+        self._grow(grown - held)
         self.keys[slots] = keys[chosen]
         return slots, chosen
+
+    def _grow(self, by):
+        """Room for so many more rows in what is told of each."""
+        for name in ("sample", "position", "length"):
+            values = getattr(self, name)
+            setattr(self, name, torch.cat([values, values.new_empty(by)]))
 
     def rows(self, name: str) -> Rows:
         """The rows that stayed: in random order, or, where they lie in a file, in the order of their slots."""
@@ -269,13 +278,10 @@ class _Reservoir:
             raise ValueError(f"layer {name!r} gave no row: all positions are padding or left out")
         about = {"axis": " or ".join(sorted(self.axes)), "rows_per_sample": self.offered / self.samples}
         if _in_file(*self.x.shape, self.x.device):
-            return Rows(self.x[: len(self.keys)], self.sample, self.position, **about)
+            return Rows(self.x[: len(self.keys)], self.sample, self.position, self.length, **about)
         order = self.keys.argsort()
-        return Rows(self.x[order.to(self.x.device)], self.sample[order], self.position[order], **about)
-
-
-def _longer(values: Tensor, by: int) -> Tensor:
-    return torch.cat([values, values.new_empty(by)])
+        told = (one[order] for one in (self.sample, self.position, self.length))
+        return Rows(self.x[order.to(self.x.device)], *told, **about)
 
 
 def _neurons_last(x: Tensor, layout: Layout, n: int) -> tuple[Tensor, int]:

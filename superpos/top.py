@@ -16,6 +16,7 @@ from superpos import counting, metrics
 from superpos.activations import Rows, read_activations, whole_number
 from superpos.counting import COUNTING
 from superpos.foreign import adapt
+from superpos.forward import MASKS
 from superpos.measurement import trusted
 from superpos.sae import Settings, fit
 
@@ -55,15 +56,13 @@ def top_rows(
     totals = written.sum(0)
     if not bool(totals.sum() > 0):
         raise ValueError(f"layer {layer!r}: no code is active on any row")
-    pooled = rows.rows_per_sample == 1 and not bool(rows.position.any())
-    shares, tokens = metrics.shares(totals), _Words(data, tokenizer or getattr(model, "tokenizer", None), pooled)
+    shares, tokens = metrics.shares(totals), _Words(data, tokenizer or getattr(model, "tokenizer", None))
     found = []
     for number, code in enumerate(totals.argsort(descending=True)[:n_codes].tolist(), 1):
         for place, row in enumerate(_highest(written[:, code], rows.sample, n_rows), 1):
-            at = (int(rows.sample[row]), 0 if rows.position is None else int(rows.position[row]))
-            found.append(
-                (number, float(shares[code]), place, float(written[row, code]), *at, tokens.around(*at), identified)
-            )
+            at = (int(rows.sample[row]), int(rows.position[row]))
+            text = tokens.around(*at, int(rows.length[row]))
+            found.append((number, float(shares[code]), place, float(written[row, code]), *at, text, identified))
     return pd.DataFrame(found, columns=["code", "share", "place", "value", "sample", "position", "text", "identified"])
 
 
@@ -90,33 +89,44 @@ def _highest(values: Float[Tensor, " n"], sample: Tensor, n: int) -> list[int]:
 
 
 class _Words:
-    """The tokens around a position of a sample, where data are texts or token ids."""
+    """The tokens around a position of a sample, where data are texts or token ids, and a position is a token."""
 
-    def __init__(self, data: Any, tokenizer: Any, pooled: bool) -> None:
-        self.data, self.tokenizer, self.pooled, self.mask = data, tokenizer, pooled, None
-        if isinstance(data, Mapping):
-            self.data, self.mask = data.get("input_ids"), data.get("attention_mask")
+    def __init__(self, data: Any, tokenizer: Any) -> None:
+        columns = data if isinstance(data, Mapping) else {}
+        several = any(
+            name.startswith(("decoder_", "tgt")) for name in columns
+        )  # which of the streams a layer reads is not known
+        self.tokenizer = None if several else tokenizer
+        self.data, self.masks = (
+            columns.get("input_ids", data),
+            {name: columns[name] for name in MASKS if name in columns},
+        )
 
-    def _ids(self, sample: int) -> list[int] | None:
-        if self.tokenizer is None or self.data is None or not hasattr(self.data, "__getitem__"):
+    def _ids(self, sample: int, length: int) -> list[int] | None:
+        """The token ids of a sample: as many as it has positions, padding left out if it is that which makes them as many."""
+        if self.tokenizer is None or not hasattr(self.data, "__getitem__"):
             return None
-        one = self.data[sample]
+        one, masks = self.data[sample], {name: mask[sample] for name, mask in self.masks.items()}
         if isinstance(one, Mapping):
-            one = one.get("input_ids")
+            if any(name.startswith(("decoder_", "tgt")) for name in one):
+                return None
+            one, masks = one.get("input_ids"), {name: one[name] for name in MASKS if name in one}
         if isinstance(one, str):
-            return list(self.tokenizer(one)["input_ids"])
+            one = list(self.tokenizer(one)["input_ids"])
         ids = one.tolist() if hasattr(one, "tolist") else one
-        if self.mask is not None and isinstance(ids, list):  # positions count what is no padding
-            ids = [i for i, real in zip(ids, self.mask[sample], strict=True) if real]
-        return ids if isinstance(ids, list) and ids and all(isinstance(i, int) for i in ids) else None
+        if not (isinstance(ids, list) and ids and all(isinstance(i, int) for i in ids)):
+            return None
+        for name, mask in masks.items():
+            real = [i for i, word in zip(ids, mask, strict=False) if bool(word) is not MASKS[name]]
+            if len(real) == length:
+                return real
+        return ids if len(ids) == length else None
 
-    def around(self, sample: int, position: int) -> str:
-        """The text with its token marked, of a vector for the whole sample its beginning; "" where there are no tokens."""
-        ids = self._ids(sample)
-        if ids is None or position >= len(ids):
+    def around(self, sample: int, position: int, length: int) -> str:
+        """The text with its token marked; "" where there are no tokens, or not one a position."""
+        ids = self._ids(sample, length)
+        if not ids or position >= len(ids):
             return ""
         decode = self.tokenizer.decode
-        if self.pooled and len(ids) > 1:
-            return decode(ids[: 2 * AROUND + 1]).replace("\n", "⏎")
         before, after = ids[max(0, position - AROUND) : position], ids[position + 1 : position + 1 + AROUND]
         return f"{decode(before)}«{decode(ids[position : position + 1])}»{decode(after)}".replace("\n", "⏎")

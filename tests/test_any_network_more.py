@@ -329,6 +329,11 @@ def test_inputs_called_like_labels_reach_a_model_that_takes_them():
 # --- containers and errors
 
 
+def test_inputs_and_targets_in_a_tuple_are_asked_about():
+    with pytest.raises(TypeError, match="data is a tuple of 2 arrays of 10 each: give the inputs alone"):
+        read(nn.Sequential(nn.Linear(4, 4)), (torch.zeros(10, 4), torch.ones(10, 4)), "0")
+
+
 def test_tables_of_pandas():
     pd = pytest.importorskip("pandas")
     x, model = np.arange(16.0).reshape(4, 4), nn.Sequential(nn.Linear(4, 3))
@@ -486,5 +491,17 @@ def test_words_of_texts_padded_on_the_left_are_marked_right():
         assert f"«{letter}»" in row.text
         assert row.text.replace("«", "").replace("»", "") == texts[row.sample]
     pooled = superpos.top_rows(Letters(), data, "pool", **how)
-    assert not pooled[pooled["sample"] != 1].text.str.contains("«").any()
-    assert set(pooled.text) <= {*texts, "«h»"}
+    assert set(pooled.text) <= {"", "«h»"}  # a vector for the whole text marks none of its tokens
+    dicts = [{name: data[name][i] for name in data} for i in range(4)]
+    other = {"input_ids": padded, "src_key_padding_mask": padded == 0}
+    for given, more in ((dicts, {}), (other, {}), (data, {"mask": ""})):
+        table = superpos.top_rows(Letters(), given, "embed", **how, **more)
+        shown = table[table.text.str.len() > 0]
+        for row in shown.itertuples():
+            marked = row.text[row.text.index("«") + 1]
+            kept = row.text.replace("«", "").replace("»", "").strip()
+            assert kept == texts[row.sample]
+            assert marked == " " or (
+                marked == texts[row.sample][row.position] if not more else marked in texts[row.sample]
+            )
+        assert len(shown) > 0
