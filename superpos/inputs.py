@@ -201,8 +201,8 @@ def _plain(data: Any) -> Any:
     arrays = isinstance(data, tuple) and all(getattr(one, "shape", ()) for one in data)
     if arrays and len(data) > 1 and len({len(one) for one in data}) == 1 and len(data[0]) > 1:
         raise TypeError(
-            f"data is a tuple of {len(data)} arrays of {len(data[0])} each: give the inputs alone, or, for a model that takes several, "
-            "torch.utils.data.TensorDataset(*data); a graph with its adjacency is iter([(nodes, adjacency)])"
+            f"data is a tuple of {len(data)} arrays of {len(data[0])} each: give the inputs alone, or, for a model that takes "
+            "several, torch.utils.data.TensorDataset(*data); a graph with its adjacency is iter([(nodes, adjacency)])"
         )
     if kind in ("DatasetDict", "IterableDatasetDict"):
         raise TypeError(f"data is a {kind} of {', '.join(data)}: give one of them")
