@@ -26,6 +26,15 @@ class Heads(torch.nn.Module):
         return self.z(self.q(x)[..., :8].view(*x.shape[:2], 2, 4))
 
 
+class Turned(torch.nn.Module):
+    def __init__(self, lstm):
+        super().__init__()
+        self.lstm = lstm
+
+    def forward(self, x):
+        return self.lstm(x.transpose(0, 1))[0]
+
+
 class GraphNetwork(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -57,7 +66,7 @@ def given(tmp_path_factory):
     return {
         "superpos": superpos, "torch": torch, "transformers": transformers, "nnsight": nnsight, "tokenizer": tokenizer,
         "config": config, "gpt": transformers.GPT2LMHeadModel(gpt), "texts": texts,
-        "heads": Heads(),
+        "heads": Heads(), "Turned": Turned,
         "images": torch.rand(40, 3, 32, 32), "sequences": torch.randn(60, 7, 6), "sound": torch.randn(40, 1, 2_000),
         "graphs": [(torch.randn(n, 5), torch.rand(n, n)) for n in (10, 20, 30)], "folder": folder,
         "graph_network": GraphNetwork(),
