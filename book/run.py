@@ -14,6 +14,7 @@ are as many at a time as there are cores, each on one.
 """
 
 import argparse
+import ast
 import asyncio
 import json
 import os
@@ -164,13 +165,28 @@ def run_book(_):
         sys.exit(f"failed: {', '.join(sorted(failed))}{words}")
 
 
+KINDS = {  # what a chapter says of a parameter: what it may be, and how that is written
+    "int": (int, "a whole number, as 3"), "float": ((int, float), "a number, as 0.5"), "bool": (bool, "true or false"),
+    "str": (str, "a text"), "list": (list, "a list, as '[1, 2]'"), "dict": (dict, "a mapping, as '{name: value}'"),
+}  # fmt: skip
+
+
 def check_parameters(notebook, parameters):
-    """SystemExit for a parameter that the chapter does not have (papermill itself only logs it)."""
+    """SystemExit, before anything runs, for a parameter that the chapter does not have and for a value of another kind than its
+    own, or, in a list, than those that stand there (papermill itself only logs the first)."""
     known = inspect_notebook(str(notebook))
-    for name in parameters:
+    for name, value in parameters.items():
         if name not in known:
             listing = "\n".join(f"  {n} = {p['default']}   {p['help']}" for n, p in known.items())
             sys.exit(f"unknown parameter {name!r}; {notebook.stem} has\n{listing}")
+        kind = known[name]["inferred_type_name"]
+        own, words = KINDS.get(kind, (object, ""))
+        if not isinstance(value, own) or (isinstance(value, bool) and kind in ("int", "float")):
+            sys.exit(f"parameter {name!r} of {notebook.stem} must be {words}, got {value!r}")
+        stored = ast.literal_eval(known[name]["default"]) if kind == "list" else []
+        numbers = bool(stored) and all(isinstance(one, int | float) for one in stored)
+        if numbers and not all(isinstance(one, int | float) for one in value):
+            sys.exit(f"parameter {name!r} of {notebook.stem} must be a list of numbers, as {stored}, got {value!r}")
 
 
 def _papermill(name, parameters, out):
@@ -220,7 +236,7 @@ def run_intervals(_):
 
 def _parsed(pairs):
     """{"n": "3"} → {"n": 3}: values are YAML."""
-    return {name: yaml.safe_load(value) for name, value in pairs}
+    return {name: yaml.safe_load(value.strip()) for name, value in pairs}
 
 
 def run_pair(_):
@@ -250,7 +266,11 @@ def main(arguments=None):
         if command in ("chapter", "full"):
             sub.add_argument("name")
             sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for i in range(2, len(given)):  # a value may begin with a minus, which argparse would take for an option
+        if given[i - 2] == "-p" and given[i].startswith("-"):
+            given[i] = f" {given[i]}"
+    options = parser.parse_args(given)
     options.function(options)
 
 

@@ -1,6 +1,7 @@
 """Build the site with warnings as errors; refuse notebooks that hold errors or were never executed."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,16 +47,31 @@ def build(partial=False):
         sys.exit(f"{listing}\nmake chapters executes them anew")
     if left_out:
         print(listing)
+    aside = BUILD / "next"
+    shutil.rmtree(aside, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         contents = Path(folder) / "_toc.yml"
         contents.write_text(_contents_without(left_out))
         command = [Path(sys.executable).parent / "jupyter-book", "build", ROOT, "--toc", contents, "--all", "-q", "-n"]
-        command += [] if left_out else ["-W", "--keep-going"]
+        command += ["--path-output", aside, *([] if left_out else ["-W", "--keep-going"])]
         result = subprocess.run([*map(str, command)], cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     if result.returncode:
+        print("the site that was there stands as it was" if INDEX.exists() else "there is no site")
         sys.exit(result.returncode)
+    put_in_place(aside / "_build" / "html", BUILD / "html")
+    shutil.rmtree(aside)
     print(f"Built {os.path.relpath(BUILD / 'html' / 'index.html', ROOT)}")
     return left_out
+
+
+def put_in_place(new, place):
+    """Move a folder to where another may stand, which goes only when the new one is there."""
+    old = place.with_name(f"{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _contents_without(left_out):

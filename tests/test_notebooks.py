@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -101,6 +102,49 @@ def test_full_scale_changes_only_parameters_that_exist(name):
 def test_an_unknown_parameter_is_an_error_that_lists_those_there_are():
     with pytest.raises(SystemExit, match=r"unknown parameter 'n_modles'(.|\n)*n_models = 10"):
         run.main(["chapter", "02_toy_models", "-p", "n_modles", "3"])
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "value", "message"),
+    [
+        ("03_dictionary", "expansions", "7", r"'expansions' of 03_dictionary must be a list, as '\[1, 2\]', got 7"),
+        ("03_dictionary", "expansions", "-1,2", r"'expansions' of 03_dictionary must be a list, .* got '-1,2'"),
+        ("03_dictionary", "expansions", "[2, many]", r"must be a list of numbers, as \[2.0, 4.0, 8.0\], got \[2, 'many'\]"),
+        ("03_dictionary", "n_networks", "abc", "'n_networks' of 03_dictionary must be a whole number, as 3, got 'abc'"),
+        ("03_dictionary", "n_networks", "2.5", "must be a whole number, as 3, got 2.5"),
+        ("03_dictionary", "n_networks", "true", "must be a whole number, as 3, got True"),
+        ("03_dictionary", "l1", "0.1", "'l1' of 03_dictionary must be a mapping, as '{name: value}', got 0.1"),
+        ("11_what_survives", "length", "long", "'length' of 11_what_survives must be a number, as 0.5, got 'long'"),
+    ],
+)  # fmt: skip
+def test_a_parameter_of_another_kind_is_an_error_before_anything_runs(chapter, name, value, message, monkeypatch):
+    monkeypatch.setattr(run.papermill, "execute_notebook", lambda *a, **k: pytest.fail("something ran"))
+    with pytest.raises(SystemExit, match=message):
+        run.main(["chapter", chapter, "-p", name, value])
+
+
+def test_a_site_that_fails_leaves_the_one_that_was_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "BUILD", tmp_path)
+    monkeypatch.setattr(site, "INDEX", tmp_path / "html" / "index.html")
+    monkeypatch.setattr(site, "check_notebook", lambda path: [])
+    (tmp_path / "html").mkdir()
+    site.INDEX.write_text("the old one")
+    made = {"returncode": 1}
+
+    def builds(command, **_):
+        html = Path(command[command.index("--path-output") + 1]) / "_build" / "html"
+        html.mkdir(parents=True)
+        (html / "index.html").write_text("the new one")
+        return subprocess.CompletedProcess(command, made["returncode"])
+
+    monkeypatch.setattr(site.subprocess, "run", builds)
+    with pytest.raises(SystemExit):
+        site.build()
+    assert site.INDEX.read_text() == "the old one"
+    made["returncode"] = 0
+    site.build()
+    assert site.INDEX.read_text() == "the new one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["html"]
 
 
 @pytest.mark.parametrize("command", ["chapter", "full"])
