@@ -174,8 +174,8 @@ def _evaluation(module, device):
 class Watch:
     """Hooks on a model for as long as `with` lasts. `run` calls it on a batch and hands each output to `see`.
 
-    Where the shape of an output leaves open which of its axes counts samples, the first batch is run once more with its samples
-    in another order, and the axis that follows is the one.
+    Where the shape of an output leaves open which of its axes counts samples, the batch is run once more with its samples in
+    another order, and the axis that follows is the one, in all batches.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Watch:
             hook.remove()
 
     def run(self, batch: Batch) -> None:
-        """One forward pass, and a second one of the first batch where that is needed."""
+        """One forward pass, and a second one of the same batch where that is needed."""
         self.n_batches += 1
         state = torch.get_rng_state()
         self._pass(batch)
@@ -270,7 +270,7 @@ class Watch:
         if self._again is not None:
             if any(tap is one for one, _ in self._held):
                 self._again.append((tap, replace(made, x=made.x.clone())))
-        elif self.n_batches == 1 and made.mask is None and unclear_samples(shape, n, self._inputs):
+        elif tap not in self._samples and made.mask is None and unclear_samples(shape, n, self._inputs):
             self._held.append((tap, replace(made, x=made.x.clone())))
         else:
             self.see(tap, made, self.batch)

@@ -147,6 +147,17 @@ def test_rows_laid_out_in_any_order_keep_their_sample():
         same_rows(read(own, x, "q", batch_size=2), by_hand(own, own.q, x).transpose(0, 1))
 
 
+def test_a_layer_that_comes_late_is_tried_when_it_comes():
+    def forward(self, x):
+        return self.q(x.transpose(0, 1)) if x[0, 0, 0] > 0 else x
+
+    model, x = Net(forward, q=nn.Linear(3, 5)), torch.randn(8, 8, 3)
+    x[:4, :, 0], x[4:, :, 0] = -1, 1
+    with pytest.warns(UserWarning, match="1 of 2 batches only"):
+        rows = read(model, x, "q", batch_size=4)
+    torch.testing.assert_close(rows.x, model.q(x).detach()[rows.sample, rows.position])
+
+
 @pytest.mark.parametrize("n", [6, 12])
 def test_what_does_not_depend_on_the_samples_is_refused(n):
     model = Net(lambda self, x: x + self.wpe(torch.arange(12)), wpe=nn.Embedding(12, 4))
