@@ -202,8 +202,8 @@ charts.lines(analysis.superposition(rows), N, psi, color=way, choose="program", 
 )
 
 # %% [markdown]
-# Of the settings with three solved starts the one with the largest ψ, which as the largest of several is biased upwards; by the paper's recipe
-# the smallest N that was read, with an interval over SAE seeds. `last` is ψ of the last layer alone.
+# Of the settings with at least three solved starts the one with the largest ψ, which as the largest of several is biased upwards; by the paper's recipe
+# the smallest N read whose network is solved, with an interval over SAE seeds. `last` is ψ of the last layer alone.
 # Two numbers need no SAE: `truth / N`, and `frobenius`, $\lVert W \rVert_F^2 / N$ (a little high: the columns of coordinates
 # that are never on stay as they were drawn).
 
@@ -211,10 +211,9 @@ charts.lines(analysis.superposition(rows), N, psi, color=way, choose="program", 
 analysis.largest(rows)
 
 # %% [markdown]
-# **What comes out.** Of both programs some networks that answer every sequence read ψ above 1, in every reading of the table.
-# Compressed reversal crosses 1 at about the size at which the paper's breaks ({numref}`fig-algorithms-psi`), sorting at more neurons. But see
-# the check `sparse_control` among the verdicts, whether our main reading counts more features than there are, and compare the untrained
-# transformers at the end of the page, before taking ψ for what a network has learned.
+# **Before taking ψ for what a network has learned**, see what such an SAE counts where the features are known: it can count more than there are. The check
+# `sparse_control` among the verdicts says by how much our main reading does; the paper's recipe was not tried there. And compare the untrained
+# transformers at the end of the page. Where ψ crosses 1 is in {numref}`fig-algorithms-psi`.
 #
 # ## See it
 #
@@ -262,7 +261,8 @@ analysis.survives(rows)
 # %% [markdown]
 # ## Verdict
 #
-# The rules, and what was known when they were written, stand in `notebooks/full/05_algorithms.yaml`. Most of these numbers
+# The rules as first written, and what was known then, stand in `notebooks/full/05_algorithms.yaml`; some were changed after the rows had been seen,
+# `sparse_control` among them, and {doc}`/book/corrections` lists every word that this changed. Most of these numbers
 # cannot decide: our main reading has λ in the sum unit, our compression two phases, and by the paper's recipe one network of a size was read,
 # by several SAEs, so that nothing is known about other networks. {doc}`11_what_survives` reads five networks by four readings.
 # What a verdict needs, and what would have been *differs*, stands beside each in {doc}`the table of verdicts </book/verdicts>`.
@@ -290,10 +290,10 @@ analysis.untrained(rows)
 # - **What was looked for.** Each block was trained on the compiled program's own stream, to get each coordinate back. The smallest
 #   N found is an upper bound: another objective, or a longer search, may reach further, and one that merges coordinates which
 #   always come together would need less room and show a smaller F.
-# - **How many features are there?** Where coordinates overlap, an SAE may count states (a few hundred) instead of features. In the
-#   last layer F can exceed the number of coordinates ever on; `truth / N` cannot.
-# - **The mean over layers** holds the embedding. Compressed, the last layer has most features; from scratch often the embedding.
-# - **Neither the sparse controls nor the small networks from scratch are settled**: where F still moves, the size of ψ is not to be trusted.
+# - **How many features are there?** Where coordinates overlap, an SAE may count states (a few hundred) instead of features. By some of our readings F of the
+#   last layer exceeds the number of coordinates ever on; `truth` cannot.
+# - **The mean over layers** holds the embedding, which in small networks from scratch may have most features; see the figure by layer.
+# - **Not all is settled**: where *moved* is large in the tables above, of controls, small networks and compressed ones alike, the size of ψ is not to be trusted.
 # - The interval of a smallest N is over the starts that solved some N, and its steps are those of the sizes run: from scratch N = 5 was not.
 #
 # ## Exercises
