@@ -40,9 +40,9 @@ def measure(
 ) -> pd.DataFrame:
     """Effective features and superposition of a model's layers, one row for each layer and seed.
 
-    `model`, `data` and `layers` are what `superpos.activations.read_activations` takes, and so are, as `how`, axis, leave_out,
-    device and batch_size; all layers are read in one pass. `n_samples` rows of each layer are drawn with the first of the
-    `seeds`, which otherwise decide the reading.
+    `model`, `data` and `layers` are what `superpos.activations.read_activations` takes, and so are, as `how`, axis,
+    leave_out, mask, device and batch_size; all layers are read in one pass. `n_samples` rows of each layer are drawn with the
+    first of the `seeds`, which otherwise decide the reading.
     `centre` subtracts the mean of the rows from them before an SAE is fitted (the count does so by itself).
 
     Without `sae` features are counted (`superpos.counting`), and the columns are layer, n_neurons (N), n_codes (the features

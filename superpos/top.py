@@ -40,9 +40,9 @@ def top_rows(
 ) -> pd.DataFrame:
     """The rows that move the codes with the largest shares of a layer most, a line a code and row.
 
-    `model`, `data`, `layer` and, as `how`, axis, leave_out, device and batch_size are those of `read_activations`; `sae` is that
-    of `superpos.measure`. Of each code `n_rows` rows are given, no two of one
-    sample. `tokenizer` is what made token ids of texts (an nnsight language model brings its own).
+    `model`, `data`, `layer` and, as `how`, axis, leave_out, mask, device and batch_size are those of `read_activations`; `sae`
+    is that of `superpos.measure`. Of each code `n_rows` rows are given, no two of one sample. `tokenizer` is what made token ids
+    of texts (an nnsight language model brings its own).
 
     Columns: code (1 is that of the largest share), share, place (1: the row that moves it most), value (the length that the
     code writes there), sample (its number in `data`, or in the stream), position (in the sample), text (where `data` are texts
