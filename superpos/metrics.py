@@ -85,7 +85,7 @@ def hill_number(p: Any, order: int | float = 1) -> float | Float[np.ndarray, "*K
     p = _array(p, "shares")
     if not order >= 0:
         raise ValueError(f"order must be at least 0, got {order}")
-    sums = p.clip(None, 2).sum(-1) if p.ndim and p.shape[-1] else np.zeros(1)
+    sums = p.clip(-2, 2).sum(-1) if p.ndim and p.shape[-1] else np.zeros(1)
     if (p < 0).any() or not np.allclose(sums, 1, atol=1e-6):
         raise ValueError(f"shares must be non-negative and sum to 1, got a sum of {np.ravel(sums)[0]:g}")
     logs = np.log(np.where(p > 0, p, 1))

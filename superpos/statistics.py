@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 RESAMPLES = 10_000
+FAR_APART = 1e20  # the largest variance over the smallest, beyond which a regression has no digits left
 
 Interval = tuple[float, float, float]
 
@@ -108,7 +109,7 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     if below == 0:
         raise ValueError(f"no two of {values.size} values hold the median with {confidence:.0%} confidence")
     return (
-        float(np.median(values)),
+        2 * float(np.median(values / 2)),
         float(values[max(below - 1, 0)]),
         float(values[min(values.size - below, values.size - 1)]),
     )
@@ -233,8 +234,9 @@ def _regressions(X: np.ndarray, effects: np.ndarray, variances: np.ndarray) -> t
     """Weighted regressions on X without and with tau2. → fixed, random, tau2, Q of the fixed one, its p"""
     from statsmodels.regression.linear_model import WLS
 
-    weight = np.sqrt(1 / variances)
-    if not (np.isfinite(np.square(effects / effects.size) / variances).all() and np.isfinite(np.square(weight)).all()):
+    with np.errstate(over="ignore"):
+        apart = variances.max() / variances.min() > FAR_APART or not np.isfinite(np.square(effects) / variances).all()
+    if apart or variances.max() > 1e150 or variances.min() < 1e-150:
         raise ValueError("effects and variances are too far apart in size for float64; scale them first")
     fixed = WLS(effects, X, weights=1 / variances).fit(cov_type="fixed scale", use_t=False)
     leverage = (fixed.model.wexog * fixed.model.pinv_wexog.T).sum(1)

@@ -20,7 +20,7 @@ ANY = st.floats(allow_nan=True, allow_infinity=True, width=64)
 WILD = st.one_of(ANY, st.sampled_from([0.0, 1.0, 1e150, -1e150, 1e308, 1e-308, 1e-150, -0.0]))
 SERIES = st.lists(WILD, max_size=12)
 SHARES = st.lists(st.floats(0, 1e300), min_size=1, max_size=12).filter(lambda v: sum(v) > 0)
-CASES = settings(max_examples=1_000, deadline=None)
+CASES = settings(max_examples=1_000, deadline=None, derandomize=True)
 
 
 def told(function, *values, **more):
@@ -75,7 +75,7 @@ def test_orders_and_shares_that_are_none_are_refused(order, p):
     assert hill is None or (order >= 0 and hill >= 1 - 1e-6)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(matrices())
 def test_measures_of_rows_stay_within_their_dimension(x):
     for measure in (metrics.effective_rank, metrics.participation_ratio):
@@ -84,7 +84,7 @@ def test_measures_of_rows_stay_within_their_dimension(x):
             assert 1 - 1e-6 <= value <= min(x.shape) * (1 + 1e-6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(matrices(st.one_of(st.integers(0, 2).map(float), st.floats(-1e200, 1e200))))
 def test_two_nn_is_a_number_above_zero_or_refuses(x):
     value = told(metrics.two_nn, x)
@@ -142,7 +142,7 @@ def test_correlations_stay_within_one(x, y):
         assert value is None or -1 <= value <= 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from([0.0, 1.0, 1.0, 1.0, 1e155, 2.0]), min_size=4, max_size=9), st.integers(0, 99))
 def test_intervals_of_correlations_stay_within_one(x, seed):
     y = np.random.default_rng(seed).permutation(x)
@@ -165,7 +165,7 @@ def test_slopes_of_large_numbers():
     assert statistics.pearson(x, 2 * x) == pytest.approx(1)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(SERIES, st.lists(st.floats(1e-300, 1e300), max_size=12))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_pools_are_finite_or_refused(effects, variances):

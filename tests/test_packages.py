@@ -74,7 +74,7 @@ def test_measure_needs_no_more_than_is_declared():
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-@pytest.mark.parametrize("missing", ["nnsight", "scikit-learn"])
+@pytest.mark.parametrize("missing", ["pydantic", "scikit-learn"])
 def test_a_requirement_that_is_missing_would_be_noticed(missing):
     assert run_with(PROJECT["dependencies"], MEASURE, without=[missing]).returncode == 1
 

@@ -658,5 +658,5 @@ def test_what_is_said_of_resnets_follows_their_rows(power, word):
     """F that goes up with the radius by the width, or by its inverse."""
     rows = sweep.Rows(RESULTS)["adversarial_resnet_wide"]
     rows["effective_features"] = 10 * (1 + rows.width**power * rows.epsilon) + 0.001 * rows.seed * rows.epsilon
-    assert f"They {word} with the width" in analysis.resnet_in_words(rows)
+    assert f"they {word} with the width" in analysis.resnet_in_words(rows)
     assert analysis.resnet_in_words(rows).startswith("slopes of F on ε: 0.3" if power > 0 else "slopes of F on ε: 4.0")

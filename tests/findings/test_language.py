@@ -91,8 +91,8 @@ def test_published_dictionaries_end_to_end(folder, saes):
     x = survey.collect(model, tokens, site_modules(model), len(tokens.ids), Reading(), 0)
     for table, k in ((marks, None), (eleuther, 3)):
         for row in table.itertuples():
-            z = dictionary(SITES.index(row.site), k=k).encode(x[row.site])
-            p = metrics.code_shares(z)
+            one = dictionary(SITES.index(row.site), k=k)
+            p = metrics.code_shares(one.encode(x[row.site]) * one.dictionary.norm(dim=1))
             assert row.effective_features == pytest.approx(metrics.effective_features(p), rel=1e-4), row.site
             assert row.n_codes == 64
     assert (marks.loss - torch.tensor(300.0).log().item()).abs().max() < 0.5, "an untrained model guesses"

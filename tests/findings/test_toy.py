@@ -73,7 +73,7 @@ def test_a_run_gives_a_row_a_model():
         (lambda: toy.train_toys([0.5], seeds=[1, 2]), "1 sparsities for 2 seeds"),
         (lambda: toy.train_toys([1.0], seeds=[1]), "below 1"),
         (lambda: toy.sparsities(3, "cubic"), "spacing must be one of log, linear, got 'cubic'"),
-        (lambda: runs.Run(reading="best", n_models=3), "reading must be one of published, protocol, got 'best'"),
+        (lambda: runs.Run(reading="best", n_models=3), "reading must be one of published, protocol, TopK, got 'best'"),
         (lambda: runs.Run(reading="protocol", n_models=3, spacing="cubic"), "spacing must be 'log' or 'linear'"),
     ],
 )

@@ -34,8 +34,9 @@ def crossing(t: ArrayLike, y: ArrayLike, level: float) -> float:
     k = int(np.argmax(y >= level))
     if k == 0:
         return float(t[0]) if y[0] >= level else float("nan")
-    share = (level / 2 - y[k - 1] / 2) / (y[k] / 2 - y[k - 1] / 2)  # halves, so that no difference overflows
-    return float(t[k - 1] * (1 - share) + t[k] * share)
+    half = 0.5 if max(abs(y[k]), abs(y[k - 1]), abs(level)) > 1e300 else 1.0  # so that no difference overflows
+    share = (level * half - y[k - 1] * half) / (y[k] * half - y[k - 1] * half)
+    return float(np.clip(t[k - 1] * (1 - share) + t[k] * share, *sorted((t[k - 1], t[k]))))
 
 
 def steepest(
