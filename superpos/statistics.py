@@ -160,8 +160,14 @@ def correlation_interval(
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    """Values about their middle, over the largest of them: r does not depend on either, and no square overflows."""
-    middle = values / 2 - np.median(values / 2)
+    """Values about their middle, over the largest of them: r does not depend on either, and no square overflows.
+
+    ValueError for values that are alike but for rounding.
+    """
+    scaled = values / np.abs(values).max()
+    middle = scaled - np.median(scaled)
+    if not middle.any():
+        raise ValueError(f"a series is constant but for rounding ({values[0]:g})")
     return middle / np.abs(middle).max()
 
 
