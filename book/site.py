@@ -47,7 +47,7 @@ def build(partial=False):
         sys.exit(f"{listing}\nmake chapters executes them anew")
     if left_out:
         print(listing)
-    aside = BUILD / "next"
+    aside = BUILD / f"next-{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         contents = Path(folder) / "_toc.yml"
@@ -66,7 +66,7 @@ def build(partial=False):
 
 def put_in_place(new, place):
     """Move a folder to where another may stand, which goes only when the new one is there."""
-    old = place.with_name(f"{place.name}.old")
+    old = place.with_name(f"{place.name}.old-{os.getpid()}")
     shutil.rmtree(old, ignore_errors=True)
     if place.exists():
         place.rename(old)
