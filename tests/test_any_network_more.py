@@ -92,7 +92,7 @@ def test_no_module_of_a_published_network_is_read_along_its_pixels(name, size):
         weights=None, **({"init_weights": False, "aux_logits": False} if name == "googlenet" else {})
     )
     layers = [n for n, m in model.named_modules() if n and not isinstance(m, nn.Dropout)][
-        :: 9 if name == "densenet121" else 3
+        :: 9 if name in ("densenet121", "efficientnet_b0") else 3
     ]
     widths = {}
     for side in (size, size + 32):
