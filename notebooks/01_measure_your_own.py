@@ -191,7 +191,7 @@ table.groupby("layer", sort=False)[["n_neurons", "effective_features", "psi", "f
 # %% [markdown]
 # `fvu` is the share of variance that the SAE leaves unexplained, `l0` the mean number of codes active in a row,
 # `dead` the share of codes never active on the rows read. An $F$ whose `fvu` is high describes the dictionary
-# more than the layer. A low one does not vouch for it: above, the published recipe rebuilds the planted features well and miscounts them.
+# more than the layer; a low one does not vouch for it.
 #
 # ## Is it something that was learned?
 #

@@ -117,8 +117,8 @@ print(f"F of the states as codes: {metrics.effective_features(metrics.code_share
 #
 # The 1,024 rows are those that the released code comes to read: it asks for 1,000 samples, in batches of 64, of a
 # training set that stands in the order of task and label, and so gets one task and even parity. A mean over codes makes
-# λ weaker as D grows, $\lambda_\mathrm{sum} = \lambda_\mathrm{mean} h / D$; the two units meet at D = h. SAEs as released train
-# for 300 epochs, those on all inputs for 3,200 at λ = 0.01 and 800 else, other kinds and controls for 400.
+# λ weaker as D grows, $\lambda_\mathrm{sum} = \lambda_\mathrm{mean} h / D$; the two units meet at D = h. How long
+# SAEs train differs too, by reading and λ: the column `sae_epochs` of the rows.
 
 # %%
 seeds = range(1, n_networks + 1)

@@ -242,7 +242,7 @@ shapes[["jump", "above", "line_p"]].sort_index()
 # The rules stand in `notebooks/full/09_room_to_spare.yaml`, with what was changed after the rows were seen. For each number of classes the slopes on ln(width) by inverse variances, pooled with
 # random effects. The paper gives one number for both networks and does not name the base of its logarithm, so that its sign is asked
 # for, in each network by itself: it agrees if our interval lies above zero, differs if below, and is open while it holds zero. The corrected update
-# decides nothing, nor does ResNet-18, whose trainings have about a hundredth of the paper's updates. MLPs and CNNs are short of the paper's too (the
+# decides nothing, nor does ResNet-18, whose trainings are far shorter than the paper's. MLPs and CNNs are short of the paper's too (the
 # table of their sizes above); we let them decide, for the claim is about any such network. The figures draw the paper's 0.220 as if its base were e. What a verdict needs, and what would have been *differs*, stands beside each in {doc}`the table of verdicts </book/verdicts>`.
 
 # %%

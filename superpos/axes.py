@@ -12,7 +12,7 @@ nothing rather than guess:
 5. A block that holds others, after channels: axis 1 where no axis has the width, as where maps are concatenated.
 6. Where no module of a known kind ran: the last axis of two or three.
 
-Samples are on axis 0. Where the shape leaves it open, `superpos.hooks.Watch` runs the first batch once more in another order, and
+Samples are on axis 0. Where the shape leaves it open, `superpos.hooks.Watch` runs a batch once more in another order, and
 sees which axis follows: 0, with k rows in a row for each sample if it is k times as long, or with all samples k times over; or 1,
 as in modules that take time first. Where that cannot be tried, modules of torch's own that take time first have samples on
 axis 1. Anything else is refused, and the error says how to ask.

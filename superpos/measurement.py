@@ -232,7 +232,7 @@ def baselines(x: Float[Tensor, "n N"], label: str) -> dict[str, float]:
     x = x[torch.arange(n_rows, device=x.device) * len(x) // n_rows].double()
     try:
         dimension = metrics.two_nn(x)
-    except ValueError:  # too few different rows to speak of a dimension
+    except ValueError:  # too few different rows, or too many ties, to speak of a dimension
         dimension = float("nan")
     return {
         "effective_rank": metrics.effective_rank(x - x.mean(0)),

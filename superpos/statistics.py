@@ -308,6 +308,7 @@ def correlate(
         pairs = group[[x, y]].dropna()
         r = (float("nan"),) * 3
         if len(pairs) >= least and (pairs.nunique() > 1).all():
+            _pairs(pairs[x], pairs[y], least)  # what is infinite is no missing interval
             with contextlib.suppress(ValueError):  # as a constant column: there is no interval
                 r = correlation_interval(pairs[x], pairs[y], resamples=resamples)
         lines.append([*key, *r, len(pairs), len(group) - len(pairs)])

@@ -147,6 +147,24 @@ def test_rows_laid_out_in_any_order_keep_their_sample():
         same_rows(read(own, x, "q", batch_size=2), by_hand(own, own.q, x).transpose(0, 1))
 
 
+def test_samples_far_from_zero_are_told_apart():
+    """Beside a large mean samples look alike; what tells them apart is what is compared."""
+    model = Net(lambda self, x: self.q(x.transpose(0, 1)).transpose(0, 1) + 0, q=nn.Linear(3, 5))
+    model.q.bias.data += 500.0
+    x = torch.randn(4, 8, 3)
+    same_rows(read(model, x, "q"), by_hand(model, model.q, x).transpose(0, 1))
+
+
+def test_a_series_that_is_infinite_is_no_missing_interval():
+    import pandas as pd
+
+    from superpos import statistics
+
+    table = pd.DataFrame({"g": 1, "x": range(12), "y": [*range(11), float("inf")]})
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        statistics.correlate(table, ["g"], "x", "y")
+
+
 def test_a_layer_that_comes_late_is_tried_when_it_comes():
     def forward(self, x):
         return self.q(x.transpose(0, 1)) if x[0, 0, 0] > 0 else x
