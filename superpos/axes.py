@@ -18,7 +18,6 @@ as in modules that take time first. Where that cannot be tried, modules of torch
 axis 1. Anything else is refused, and the error says how to ask.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -45,9 +44,8 @@ FLAT = ("LayerNorm1d", "LayerNorm2d", "LayerNorm3d")  # and these have channels 
 class Known:
     """What a module of a known kind tells of an output: the width of its own, whether of channels, and the shape it gave.
 
-    itself: it is the layer in question; holds: the layer holds other modules; time_first: a module that takes time first has
-    run; inside: the layer is part of one; per_sample: how many positions a sample had in the input and in outputs so far; same:
-    it is the known output, or was made from it number by number; samples: where samples were seen to be (see `Watch`).
+    itself: it is the layer in question; holds: the layer holds other modules; inside: it takes time first, or is part of a
+    module that does; same: it is the known output, or was made from it number by number; samples: where samples were seen to be.
     """
 
     width: int | None = None
@@ -55,9 +53,7 @@ class Known:
     shape: tuple[int, ...] = ()
     itself: bool = False
     holds: bool = False
-    time_first: bool = False
     inside: bool = False
-    per_sample: frozenset[int] = frozenset()
     same: bool = False
     samples: Literal["first", "second", "apart"] | None = None
 
@@ -75,33 +71,22 @@ class Layout:
 
 
 class History:
-    """What the modules that ran in a forward pass for n samples tell of the axes of outputs."""
+    """What the modules that ran in a forward pass tell of the axes of outputs."""
 
-    def __init__(self, n: int, inputs: Iterable[tuple[int, ...]] = ()) -> None:
-        self.n, self.last, self.by_rank, self.place, self.time_first = n, Known(), {}, {}, False
-        self.per_sample = {math.prod(shape[1:end]) for shape in inputs for end in (len(shape), len(shape) - 1)}
-        self.per_sample |= {math.prod(shape[2:]) for shape in inputs if len(shape) > 2}
+    def __init__(self) -> None:
+        self.last, self.by_rank, self.place = Known(), {}, {}
 
     def ran(self, module: nn.Module, shape: tuple[int, ...], given: Any = (), made: Any = (0,)) -> None:
         """A module gave an output of some shape; given and made: where its input and its output lie in memory."""
-        known = _kind(module, self.by_rank.get(len(shape), Known()))
-        if takes_time_first(module):
-            self.time_first = True
-        if known is None:
-            before = self.by_rank.get(len(shape))
-            if (
-                before
-                and before.shape == shape
-                and self.place.get(len(shape)) == given
-                and not any(True for _ in module.children())
-            ):
-                self.place[len(shape)] = made
-            return
-        self.place[len(shape)] = made
-        width = known.width or (shape[1] if known.channels and len(shape) > 1 else None)
-        self.last = self.by_rank[len(shape)] = replace(known, shape=tuple(shape), width=width)
-        if shape and shape[0] == self.n:
-            self.per_sample.add(math.prod(shape[2:] if known.channels else shape[1:-1]))
+        rank = len(shape)
+        before = self.by_rank.get(rank, Known())
+        known = _kind(module, before)
+        if known is not None:
+            width = known.width or (shape[1] if known.channels and rank > 1 else None)
+            self.last = self.by_rank[rank] = replace(known, shape=shape, width=width)
+            self.place[rank] = made
+        elif before.shape == shape and self.place.get(rank) == given and not any(True for _ in module.children()):
+            self.place[rank] = made
 
     def at(self, module: nn.Module, shape: tuple[int, ...], inside: bool = False, made: Any = ()) -> Known:
         """What is known of an output of some shape that lies at `made`. inside: of a module in one that takes time first."""
@@ -110,9 +95,7 @@ class History:
             known,
             itself=_kind(module, Known()) is not None,
             holds=any(True for _ in module.children()),
-            time_first=self.time_first,
             inside=inside or takes_time_first(module),
-            per_sample=frozenset(self.per_sample),
             same=self.place.get(len(shape)) == made,
         )
 
@@ -213,6 +196,7 @@ def _neurons(shape: tuple[int, ...], others: list[int], known: Known) -> tuple[i
 
 
 def _sample_axis(shape: tuple[int, ...], n: int, known: Known, told: str) -> int:
+    """Where samples are if that was not seen: shapes leave it open for one sample, or for samples that are all alike."""
     if known.inside:
         if len(shape) == 3 and shape[1] == n:
             return 1
@@ -220,17 +204,10 @@ def _sample_axis(shape: tuple[int, ...], n: int, known: Known, told: str) -> int
             f"{told}. Its samples are on axis 1, because it was made with batch_first=False: give batches whose first axis "
             "counts samples, and let the model turn them, or make it with batch_first=True"
         )
-    if known.time_first and len(shape) == 3 and shape[1] == n:
-        if shape[0] == n:
-            raise ValueError(
-                f"{told}; a module before it takes time first, and both axes are as long: give another batch_size"
-            )
+    if n and shape[0] % n == 0:
+        return 0
+    if len(shape) > 2 and shape[1] == n:
         return 1
-    if shape[0] == n:
-        return 0
-    positions = math.prod(shape[1:-1])
-    if n and shape[0] % n == 0 and not known.time_first and shape[0] // n * positions in known.per_sample:
-        return 0
     raise ValueError(f"{told}; expected ({n}, …, neurons)")
 
 

@@ -229,7 +229,7 @@ class Watch:
         given = {name: one for name, one in given.items() if isinstance(one, Tensor)}
         self.batch, self.calls, self._ours = batch, Counter(), False
         self._inputs = [tuple(one.shape) for one in given.values()]
-        self.history = History(len(batch.index), self._inputs)
+        self.history = History()
         try:
             if self.model is self.module:
                 self.module(*batch.args, **batch.kwargs)

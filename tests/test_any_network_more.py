@@ -155,16 +155,6 @@ def test_samples_far_from_zero_are_told_apart():
     same_rows(read(model, x, "q"), by_hand(model, model.q, x).transpose(0, 1))
 
 
-def test_a_series_that_is_infinite_is_no_missing_interval():
-    import pandas as pd
-
-    from superpos import statistics
-
-    table = pd.DataFrame({"g": 1, "x": range(12), "y": [*range(11), float("inf")]})
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        statistics.correlate(table, ["g"], "x", "y")
-
-
 def test_a_layer_that_comes_late_is_tried_when_it_comes():
     def forward(self, x):
         return self.q(x.transpose(0, 1)) if x[0, 0, 0] > 0 else x

@@ -234,3 +234,9 @@ def test_the_interval_of_a_median_holds_it():
     assert np.mean([low <= np.log(2) <= high for _, low, high in held]) > 0.93
     with pytest.raises(ValueError, match="at least 6"):
         statistics.median_interval([1, 2, 3])
+
+
+def test_a_series_that_is_infinite_is_no_missing_interval():
+    table = pd.DataFrame({"g": 1, "x": range(12), "y": [*range(11), float("inf")]})
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        statistics.correlate(table, ["g"], "x", "y")
