@@ -23,8 +23,9 @@ from superpos.forward import Takes
 from superpos.hooks import Output, Tap, Watch, network_of, prepared, taps
 from superpos.inputs import Batch, Batches
 from superpos.progress import progress
+from superpos.settings import whole_number
 
-__all__ = ["IN_MEMORY", "Rows", "read_activations", "shuffle_columns", "whole_number"]
+__all__ = ["IN_MEMORY", "Rows", "read_activations", "shuffle_columns"]
 
 IN_MEMORY = 2**30  # bytes of a layer's rows
 PIECE = 8_192  # rows copied at once from one file to another
@@ -112,14 +113,6 @@ def read_activations(
     for tap in asked:
         _say(tap, watch)
     return {tap.name: reservoirs[tap.name].rows(tap.name) for tap in asked}
-
-
-def whole_number(name: str, value: Any, least: int) -> None:
-    """TypeError for a value that is no whole number, ValueError for one below `least`; both give its name and the value."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def _say(tap: Tap, watch: Watch) -> None:

@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from superpos import counting, intervals, metrics
-from superpos.activations import Rows, read_activations, whole_number
+from superpos.activations import Rows, read_activations
 from superpos.counting import COUNTING, Found
 from superpos.descent import check_values
 from superpos.foreign import adapt
 from superpos.lengths import lengths, warn_of_lengths
 from superpos.sae import Settings, fit_stack
+from superpos.settings import below_one, whole_number
 from superpos.usage import reading
 
 __all__ = ["baselines", "measure", "measure_rows", "trusted"]
@@ -114,16 +115,9 @@ def _check_arguments(seeds: Any, held_out: Any, confidence: Any) -> None:
         raise ValueError("seeds is empty: expected at least one")
     for seed in seeds:
         whole_number("seeds", seed, 0)
-    for name, value, known in (
-        ("held_out", held_out, "at least 0 and below 1"),
-        ("confidence", confidence, "above 0 and below 1"),
-    ):
-        if name == "held_out" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} must be a number {known}, got {value!r}")
-        if not (0 <= value < 1 and (value or name == "held_out")):
-            raise ValueError(f"{name} must be {known}, got {value}")
+    below_one("confidence", confidence)
+    if held_out is not None:
+        below_one("held_out", held_out, zero=True)
 
 
 def measure_rows(

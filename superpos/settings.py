@@ -5,6 +5,7 @@ holds sound ones. Settings may hold settings; in a results file all fields lie s
 """
 
 import functools
+import numbers
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, TypeVar, dataclass_transform
@@ -18,12 +19,14 @@ __all__ = [
     "Positive",
     "Share",
     "Whole",
+    "below_one",
     "build",
     "but",
     "defaults",
     "flat",
     "one_of",
     "settings",
+    "whole_number",
 ]
 
 Count = Annotated[int, Field(ge=1)]
@@ -125,3 +128,20 @@ def one_of(name: str, value: Any, known: Any) -> None:
     """ValueError, with the name and what is known, unless the value is one of them."""
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+
+
+def whole_number(name: str, value: Any, least: int) -> None:
+    """TypeError for a value that is no whole number, ValueError for one below `least`; both give its name and the value."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def below_one(name: str, value: Any, zero: bool = False) -> None:
+    """TypeError for a value that is no number, ValueError for one that is not below 1 and above 0, or, with `zero`, 0."""
+    words = f"{'at least' if zero else 'above'} 0 and below 1"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number {words}, got {value!r}")
+    if not (0 < value < 1 or (zero and value == 0)):
+        raise ValueError(f"{name} must be {words}, got {value}")

@@ -13,12 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from superpos import counting, metrics
-from superpos.activations import Rows, read_activations, whole_number
+from superpos.activations import Rows, read_activations
 from superpos.counting import COUNTING
 from superpos.foreign import adapt
 from superpos.forward import MASKS
 from superpos.measurement import trusted
 from superpos.sae import Settings, fit
+from superpos.settings import whole_number
 
 __all__ = ["AROUND", "top_rows"]
 
