@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from superpos.settings import below_one
+
 __all__ = [
     "by_unit",
     "correlate",
@@ -54,13 +56,6 @@ def _pairs(x: ArrayLike, y: ArrayLike, least: int = 3, varying: str = "xy") -> t
     return x, y
 
 
-def _level(confidence: float) -> float:
-    """The confidence, if it is one. ValueError for what does not lie between 0 and 1: 95 is not 0.95."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be above 0 and below 1, got {confidence}")
-    return confidence
-
-
 def _known(found: dict[str, Any]) -> dict[str, Any]:
     """Numbers that are finite. ValueError names the first that is not: the values were too large or too small to square."""
     for name, value in found.items():
@@ -76,7 +71,8 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
     Raises ValueError for fewer than 2 values, NaN among them, or values whose squares overflow.
     """
-    values, confidence = _finite(values, "values"), _level(confidence)
+    below_one("confidence", confidence)
+    values = _finite(values, "values")
     if values.size < 2:
         raise ValueError(f"an interval needs at least 2 values, got {values.size}")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -93,7 +89,8 @@ def share_interval(count: int, n: int, confidence: float = 0.95) -> Interval:
     """
     if not 0 <= count <= n or n < 1:
         raise ValueError(f"expected a count between 0 and n ≥ 1, got {count} of {n}")
-    low, high = stats.binomtest(count, n).proportion_ci(_level(confidence), method="wilson")
+    below_one("confidence", confidence)
+    low, high = stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
     return count / n, float(low), float(high)
 
 
@@ -105,7 +102,8 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     values = np.sort(_finite(values, "values"))
     if values.size < 6:
         raise ValueError(f"an interval of a median needs at least 6 values, got {values.size}")
-    below = int(stats.binom.ppf((1 - _level(confidence)) / 2, values.size, 0.5))
+    below_one("confidence", confidence)
+    below = int(stats.binom.ppf((1 - confidence) / 2, values.size, 0.5))
     if below == 0:
         raise ValueError(f"no two of {values.size} values hold the median with {confidence:.0%} confidence")
     return (
@@ -138,7 +136,7 @@ def correlation_interval(
     one so nearly constant that resamples have no r.
     """
     x, y = (_unit(values) for values in _pairs(x, y, least=4))
-    _level(confidence)
+    below_one("confidence", confidence)
     r = float(np.clip(_pearson(x, y), -1, 1))
     if abs(r) > 1 - 1e-12:
         return r, r, r  # on a line every resample is on it too
