@@ -258,6 +258,9 @@ def _collated(samples: Sequence[Any]) -> Any:
     if isinstance(first, str):
         return list(samples)
     if isinstance(first, Mapping):
+        for sample in samples:
+            if missing := first.keys() - sample.keys():
+                raise ValueError(f"data: a sample lacks {', '.join(sorted(missing))}, which the first one has")
         return _columns({name: [sample[name] for sample in samples] for name in first})
     if isinstance(first, tuple) or (isinstance(first, list) and not _numbers(first)):
         if not first:

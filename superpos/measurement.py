@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from superpos import counting, intervals, metrics
 from superpos.activations import Rows, read_activations
@@ -205,7 +206,9 @@ def _described(found):
         return dict.fromkeys(names, math.nan)
     p = metrics.shares(found.code.totals)
     hills = (metrics.hill_number(p, order) for order in (0, 2))
-    return dict(zip(names, (*hills, *metrics.polysemanticity(found.dictionary, found.code.totals)), strict=True))
+    return dict(
+        zip(names, (*hills, *metrics.polysemanticity(normalize(found.dictionary), found.code.totals)), strict=True)
+    )
 
 
 def _per_layer(sae: Any, layers: list[str]) -> dict[str, Any]:

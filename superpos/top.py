@@ -20,6 +20,7 @@ from superpos.forward import MASKS
 from superpos.measurement import trusted
 from superpos.sae import Settings, fit
 from superpos.settings import whole_number
+from superpos.usage import row_lengths
 
 __all__ = ["AROUND", "top_rows"]
 
@@ -45,8 +46,8 @@ def top_rows(
     is that of `superpos.measure`. Of each code `n_rows` rows are given, no two of one sample. `tokenizer` is what made token ids
     of texts (an nnsight language model brings its own).
 
-    Columns: code (1 is that of the largest share), share, place (1: the row that moves it most), value (the length that the
-    code writes there), sample (its number in `data`, or in the stream), position (in the sample), text (where `data` are texts
+    Columns: code (1 is that of the largest share), share, place (1: the row that moves it most), value (what the code
+    writes there), sample (its number in `data`, or in the stream), position (in the sample), text (where `data` are texts
     or token ids: some tokens around, the one that was read between « and »; else ""), identified (whether a count may be
     trusted; of an SAE, True). Raises what those two raise, and ValueError where no code is active.
     """
@@ -68,7 +69,7 @@ def top_rows(
 
 
 def _written(rows: Rows, sae: Any, seed: int) -> tuple[Float[Tensor, "n D"], bool]:
-    """How long a vector each code writes for each row, and whether the number of codes may be trusted."""
+    """How much each code writes for each row, by what its share is of, and whether the number of codes may be trusted."""
     if isinstance(sae, counting.Settings):
         found = counting.find(rows.x, sae, seed=seed)
         if found.written is None:
@@ -76,7 +77,8 @@ def _written(rows: Rows, sae: Any, seed: int) -> tuple[Float[Tensor, "n D"], boo
         return found.written.to_dense().float(), bool(trusted(found, rows.x, rows.sample)["identified"])
     face = adapt(fit(rows.x, sae, seed=seed) if isinstance(sae, Settings) else sae)
     z = torch.cat([face.encode(part).abs() for part in rows.x.split(4_096)])
-    return (z if face.dictionary is None else z * face.dictionary.norm(dim=1)), True
+    lengths = row_lengths(face)
+    return (z if lengths is None else z * lengths.to(z)), True
 
 
 def _highest(values: Float[Tensor, " n"], sample: Tensor, n: int) -> list[int]:
@@ -89,19 +91,19 @@ def _highest(values: Float[Tensor, " n"], sample: Tensor, n: int) -> list[int]:
     return list(chosen.values())
 
 
+def _has_decoder(columns: Mapping[str, Any]) -> bool:
+    """Whether there is a second stream of tokens, so that it is not known which of them a layer reads."""
+    return any(name.startswith(("decoder_", "tgt")) for name in columns)
+
+
 class _Words:
     """The tokens around a position of a sample, where data are texts or token ids, and a position is a token."""
 
     def __init__(self, data: Any, tokenizer: Any) -> None:
         columns = data if isinstance(data, Mapping) else {}
-        several = any(
-            name.startswith(("decoder_", "tgt")) for name in columns
-        )  # which of the streams a layer reads is not known
-        self.tokenizer = None if several else tokenizer
-        self.data, self.masks = (
-            columns.get("input_ids", data),
-            {name: columns[name] for name in MASKS if name in columns},
-        )
+        self.tokenizer = None if _has_decoder(columns) else tokenizer
+        self.data = columns.get("input_ids", data)
+        self.masks = {name: columns[name] for name in MASKS if name in columns}
 
     def _ids(self, sample: int, length: int) -> list[int] | None:
         """The token ids of a sample: as many as it has positions, padding left out if it is that which makes them as many."""
@@ -109,7 +111,7 @@ class _Words:
             return None
         one, masks = self.data[sample], {name: mask[sample] for name, mask in self.masks.items()}
         if isinstance(one, Mapping):
-            if any(name.startswith(("decoder_", "tgt")) for name in one):
+            if _has_decoder(one):
                 return None
             one, masks = one.get("input_ids"), {name: one[name] for name in MASKS if name in one}
         if isinstance(one, str):

@@ -18,7 +18,7 @@ from superpos.dictionaries import Dictionary
 from superpos.foreign import Adapted, Top, adapt
 from superpos.settings import one_of
 
-__all__ = ["PRODUCTS", "Usage", "most_active", "reading", "unexplained"]
+__all__ = ["PRODUCTS", "Usage", "most_active", "reading", "row_lengths", "unexplained"]
 
 PRODUCTS = ("float32", "bfloat16")
 ROWS, CODES = 512, 512  # of a tile of codes: one mebibyte of float32, which stays near the processor
@@ -42,7 +42,7 @@ def reading(sae: Any, x: Float[Tensor, "n N"], label: str = "activations") -> di
     if seen["dead"] == 1:
         warnings.warn(f"layer {label!r}: all {seen['n_codes']} codes are dead, so F is undefined (NaN)", stacklevel=2)
     known = usage.sae.dictionary is not None and seen["dead"] < 1
-    carried = metrics.polysemanticity(usage.sae.dictionary, usage.written()) if known else (float("nan"),) * 2
+    carried = metrics.polysemanticity(usage.sae.dictionary, usage.totals) if known else (float("nan"),) * 2
     last = {name: seen.pop(name) for name in ("l0", "dead")}
     last |= dict(zip(("neurons_per_code", "codes_per_neuron"), carried, strict=True))
     return seen | {"fvu": unexplained(usage.sae, x)} | last
@@ -117,9 +117,8 @@ class Usage:
 
     def written(self) -> Float[Tensor, " D"]:
         """What each code writes over all rows: see the head of this module."""
-        if not self.sae.foreign or self.sae.dictionary is None:
-            return self.totals
-        return self.totals * self.sae.dictionary.double().norm(dim=1).to(self.totals)
+        lengths = row_lengths(self.sae)
+        return self.totals if lengths is None else self.totals * lengths.to(self.totals)
 
     def reading(self, n_neurons: int) -> dict[str, float]:
         """What the sums say of N neurons: F, ψ, Hill numbers 0 and 2, l0 (mean active codes of a row), dead (share of codes).
@@ -136,6 +135,11 @@ class Usage:
         F, hill_0, hill_2 = (nan if p is None else metrics.hill_number(p, order) for order in (1, 0, 2))
         columns = {"effective_features": F, "psi": F / n_neurons, "hill_0": hill_0, "hill_2": hill_2}
         return columns | {"l0": l0, "dead": dead}
+
+
+def row_lengths(sae: Adapted | Dictionary) -> Float[Tensor, " D"] | None:
+    """The length by which each code of an SAE counts in its share; None where all count alike: see the head of this module."""
+    return sae.dictionary.double().norm(dim=1) if sae.foreign and sae.dictionary is not None else None
 
 
 def most_active(z: Float[Tensor, "n D"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:

@@ -476,6 +476,7 @@ def test_models_of_two_inputs(kind):
         (Vision(), ["a text", "another"], TypeError, "texts need a language model with a tokenizer"),
         (Vision(), "a text", TypeError, "data must be a tensor, .* got str"),
         (Vision(), 7, TypeError, "data must be a tensor, .* got int"),
+        (Vision(), [{"x": IMAGES[0]}, {"y": IMAGES[0]}], ValueError, "a sample lacks x, which the first one has"),
         (Vision(), [object(), object()], TypeError, "a sample must be a tensor, an array, numbers or a text, got object"),
         (Vision(), [torch.ones(3, 6, 6), torch.ones(3, 5, 5)], ValueError, r"of one shape, got \(3, 5, 5\), \(3, 6, 6\)"),
         (Vision(), iter([None]), TypeError, "a batch must be a tensor, a dict or tuple of tensors, or texts, got NoneType"),

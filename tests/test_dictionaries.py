@@ -139,7 +139,8 @@ def test_an_encoder_multiplied_and_a_dictionary_divided_read_as_before():
     )
     torch.testing.assert_close(one.reconstruct(x), other.reconstruct(x), rtol=1e-3, atol=1e-3)
     first, second = reading(one, x), reading(other, x)
-    assert first["effective_features"] == pytest.approx(second["effective_features"], rel=1e-5)
+    for name in ("effective_features", "hill_2", "neurons_per_code", "codes_per_neuron"):
+        assert first[name] == pytest.approx(second[name], rel=1e-5)
     assert metrics.effective_features(metrics.code_shares(other.encode(x))) < 0.9 * first["effective_features"]
 
     class Foreign:

@@ -1,5 +1,8 @@
 """What the codes mean: each code's rows are those that hold its feature, one a sample, with the token marked."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -31,6 +34,28 @@ def test_each_code_shows_the_rows_of_one_feature(how):
         assert (on[group["sample"].tolist(), feature] > 1).all()
     assert table.share.is_monotonic_decreasing
     assert (table.text == "").all()
+
+
+def test_shares_are_those_of_f():
+    """Of an SAE that is fitted here by Σ|z|, of one from elsewhere by what it writes: as in the reading."""
+    x, _ = planted(600)
+    for sae in (superpos.PUBLISHED_FAST.but(epochs=3), Uneven()):
+        table = superpos.top_rows(SAME, x, "0", sae=sae, n_codes=1_000, n_rows=1)
+        F = superpos.measure(SAME, x, "0", sae=sae, held_out=0).effective_features[0]
+        p = table.share.to_numpy()
+        assert math.exp(-(p * np.log(p)).sum()) == pytest.approx(F, rel=1e-3)
+
+
+class Uneven:
+    """Codes of a tenth to ten times the length of what they write."""
+
+    dictionary = torch.eye(12) / torch.logspace(-1, 1, 12)[:, None]
+
+    def encode(self, x):
+        return x.relu() * torch.logspace(-1, 1, 12)
+
+    def decode(self, z):
+        return z @ self.dictionary
 
 
 class Words:
