@@ -250,11 +250,15 @@ def language_rows(mlp, identified=True):
 
 def test_gain_of_mlps_by_hand(tmp_path):
     """What is there before training cancels; one site that is not identified makes a network not identified."""
-    (one,) = [s for s in statements.STATEMENTS if s.source == "language_reread.csv"]
+    one, plain = (next(s for s in statements.STATEMENTS if s.id == name) for name in ("layers_gain", "layers"))
     cell = statements.cells(saved(tmp_path, "language_reread", language_rows(lambda s: 1.4 + 0.01 * s)), [], [one])
     cell = cell.set_index("reading").loc["count"]
     assert cell.value == pytest.approx((math.log(1.41) + math.log(1.42)) / 2)
     assert cell.verdict == "holds"
+    rows = saved(tmp_path / "plain", "language_reread", language_rows(lambda s: 0.7 + 0.01 * s))
+    both = [statements.cells(rows, [], [each]).set_index("reading").loc["count"] for each in (one, plain)]
+    assert [cell.verdict for cell in both] == ["falls", "holds"]  # fewer than before, and still more than attention
+    assert both[1].value == pytest.approx((math.log(2 * 0.71) + math.log(2 * 0.72)) / 2)
     rows = saved(tmp_path / "more", "language_reread", language_rows(lambda s: 1.4, identified=False))
     cell = statements.cells(rows, [], [one]).set_index("reading").loc["count"]
     assert (cell.verdict, cell.n, cell.identified) == ("not identified", 2, 0)
