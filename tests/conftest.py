@@ -25,6 +25,7 @@ PARTS = {  # what a part is called in the table: how its files begin
 LONGEST = ("site", "adversarial", "algorithms", "sweep", "llc", "contributing", "benchmarks", "survey", "pretraining")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist writes the groups into the names of tests
 def pytest_collection_modifyitems(items):
     """A file is done in one process, since its tests share what they load; but each chapter by itself. The longest first."""
     for item in items:
