@@ -44,7 +44,7 @@ def _place(item):
 def pytest_terminal_summary(terminalreporter):
     """How long each part took."""
     seconds, tests, longest = defaultdict(float), defaultdict(set), {}
-    for report in (one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "when")):
+    for report in (one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "duration")):
         part = next((name for name, begins in PARTS.items() if report.nodeid.startswith(begins)), "other")
         seconds[part] += report.duration
         tests[part].add(report.nodeid)
