@@ -11,7 +11,8 @@ import torch
 from benchmarks import material
 from benchmarks.costs import _Peak
 from superpos.dictionaries import Dictionary
-from superpos.findings.language import pretraining, releases, runs, survey, task, texts
+from superpos.findings.language import releases, runs, survey, task, texts
+from superpos.progress import silent_transformers
 from superpos.usage import Usage
 
 __all__ = ["PYTHIA", "SMALL", "encode", "path", "write_model"]
@@ -86,7 +87,7 @@ def write_model(folder, shape):
         num_attention_heads=shape["heads"], intermediate_size=shape["mlp"], max_position_embeddings=2_048,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]), pretraining.silent_transformers():
+    with torch.random.fork_rng(devices=[]), silent_transformers():
         torch.manual_seed(material.NETWORK_SEED)
         GPTNeoXForCausalLM(config).save_pretrained(folder)
     return folder

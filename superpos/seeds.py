@@ -59,6 +59,11 @@ STREAMS: dict[str, tuple[int, int]] = {  # name: (start, length)
     "adversarial.order": (10**9, 10**6),
     "adversarial.weights": (2 * 10**9, 10**6),
     "adversarial.attack": (3 * 10**9, 10**9),
+    "pretrained.sae": (0, 10**6),
+    "pretrained.inputs": (10**9, 10**6),
+    "pretrained.rows": (11 * 10**8, 10**6),
+    "pretrained.columns": (12 * 10**8, 10**6),
+    "pretrained.weights": (13 * 10**8, 10**6),
 }
 MEETING = {  # streams that share seeds in committed rows, to be parted when those rows are made again
     ("toy.models", "toy.sae"): "the first SAE of a toy model has the model's own seed",

@@ -15,6 +15,7 @@ from superpos.findings.language import analysis, pretraining, releases, runs, su
 from superpos.findings.language.runs import FittedRun, LanguageRun, language_run
 from superpos.findings.language.task import Reading, load_model, loss_of, site_modules
 from superpos.findings.language.texts import Draw, tokenize, train_tokenizer
+from superpos.progress import silent_transformers
 from superpos.settings import build
 
 N = 16
@@ -49,7 +50,7 @@ def folder(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("model")
     train_tokenizer(texts.python_texts("train"), 300, folder)
-    with torch.random.fork_rng(devices=[]), pretraining.silent_transformers():
+    with torch.random.fork_rng(devices=[]), silent_transformers():
         torch.manual_seed(0)
         config = GPTNeoXConfig(
             vocab_size=300, hidden_size=N, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
@@ -255,7 +256,7 @@ def test_a_family_that_is_not_known_is_named(tmp_path):
     from transformers import OPTConfig, OPTForCausalLM
 
     train_tokenizer(["a b c"], 260, tmp_path)
-    with pretraining.silent_transformers():
+    with silent_transformers():
         OPTForCausalLM(
             OPTConfig(
                 vocab_size=260,

@@ -5,13 +5,12 @@
 trains it (again), and prints the folder: Hugging Face's format, safetensors alone, read as any other model is.
 """
 
-import contextlib
 import json
 import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,10 +24,10 @@ from superpos import checkpoint, seeds
 from superpos.data import data_root
 from superpos.descent import finite_loss
 from superpos.findings.language.texts import python_texts, train_tokenizer
-from superpos.progress import progress
+from superpos.progress import progress, silent_transformers
 from superpos.settings import Count, Positive, Whole, flat, settings
 
-__all__ = ["Small", "silent_transformers", "small_model"]
+__all__ = ["Small", "small_model"]
 
 WARM_UP = 0.05  # share of the training in which the step size rises
 SAVED = 200  # steps between checkpoints
@@ -106,20 +105,6 @@ def _make(small: Small, folder: Path) -> None:
         os.replace(folder / "finished" / name, folder / name)
     (folder / "finished").rmdir()
     (folder / "training.safetensors").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def silent_transformers() -> Iterator[None]:
-    """transformers without progress bars of its own inside `with`."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _enough(small: Small, texts: Sequence[str]) -> list[str]:

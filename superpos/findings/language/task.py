@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from superpos.findings.language import releases
-from superpos.findings.language.pretraining import silent_transformers, small_model
+from superpos.findings.language.pretraining import small_model
 from superpos.findings.language.texts import Tokens
+from superpos.progress import silent_transformers
 from superpos.settings import Count, one_of, settings
 
 __all__ = ["KINDS", "Reading", "chosen_sites", "load_model", "loss_of", "outputs", "read_rows", "site_modules"]
