@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 class Crepe(nn.Module):
-    """Six blocks, and a linear layer that gives each of 360 pitches, 20 cents apart, a probability. Layers blocks.0, blocks.1 …"""
+    """Six blocks, and a linear layer that gives each of 360 pitches, 20 cents apart, a probability. Layers blocks.0 and so on."""
 
     def __init__(self) -> None:
         super().__init__()
