@@ -1,33 +1,35 @@
-"""One layer of a published network, read by several readings. And which layers a chapter reads."""
+"""The layers of a published network, read by several readings."""
 
 import functools
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from superpos import seeds
 from superpos.activations import Rows, read_activations, shuffle_columns
-from superpos.findings.pretrained.task import Network, load
+from superpos.findings.pretrained.task import IMAGES, NETWORKS, Network, load
 from superpos.lengths import lengths
 from superpos.measurement import baselines
-from superpos.readings import ALL, names_in, read_by
-from superpos.settings import Count, Positive, Whole, settings
+from superpos.readings import ALL, names_in, read_layers
+from superpos.settings import Count, Positive, Whole, one_of, settings
 
-__all__ = ["Run", "layers_of", "pretrained_run"]
+__all__ = ["Run", "pretrained_run"]
 
 
 @settings
 class Run:
-    """A `layer` of a `network` (see `task`), whose features `readings` of `superpos.readings` find in `n_rows` rows.
+    """Some `layers` of a `network` (see `task`), whose features `readings` of `superpos.readings` find in `n_rows` rows each.
 
-    `state` is "trained", "untrained" (the twin), or "shuffled": the trained layer, each neuron's values in an order of its own.
-    The rows come from `n_inputs` inputs, or from all their positions where these are fewer; `images` are one of
-    `task.IMAGES`; the seed draws inputs, rows, the twin's weights and what reads. `length` is that of the training of what
-    reads, 1 for the whole.
+    layers: names with semicolons between, or "all". `state` is "trained", "untrained" (the twin), or "shuffled": the trained
+    layer, each neuron's values in an order of its own. The rows come from `n_inputs` inputs, or from all their positions where
+    these are fewer; `images` are one of `task.IMAGES`; the seed draws inputs, rows, the twin's weights and what reads.
+    `length` is that of the training of what reads, 1 for the whole.
     """
 
     network: str
-    layer: str
+    layers: str = "all"
     state: Literal["trained", "untrained", "shuffled"] = "trained"
     readings: str = ALL
     n_inputs: Count = 600
@@ -37,39 +39,37 @@ class Run:
     length: Positive = 1.0
 
     def __post_init__(self) -> None:
+        one_of("network", self.network, NETWORKS)
+        one_of("images", self.images, IMAGES)
         names_in(self.readings)
 
 
-def layers_of(network: str, every: int = 1) -> list[str]:
-    """The layers of a network from the first to the last, or every so many of them and the last."""
-    layers = load(network, False, 2, 0, "photographs").layers
-    return [layer for i, layer in enumerate(layers) if i % every == 0 or i == len(layers) - 1]
+def pretrained_run(run: Run, *, each: Callable[..., Iterable[Any]] = map) -> list[dict[str, Any]]:
+    """A row a layer and a reading: what it says (`superpos.readings.read_layers`, which `each` is for), and what needs none.
 
-
-def pretrained_run(run: Run) -> list[dict[str, Any]]:
-    """A row a reading: what it says of the layer (`superpos.readings.read_by`), and what needs no reading.
-
-    depth (place of the layer among those of the network, from 0 to 1), quality (of the network, see `task`), n_samples,
-    length_ratio and mean_over_spread (`superpos.lengths`), effective_rank, participation_ratio and intrinsic_dimension. Raises
-    ValueError for a layer that the network does not have.
+    layer; depth (its place among those of the network, from 0 to 1), quality (of the network, see `task`), n_samples,
+    rows_read, length_ratio and mean_over_spread (`superpos.lengths`), effective_rank, participation_ratio and
+    intrinsic_dimension. Raises ValueError for a layer that the network does not have.
     """
-    drawn, quality, layers = _drawn(
+    drawn, quality, known = _drawn(
         run.network, run.state != "untrained", run.n_inputs, run.n_rows, run.images, run.seed
     )
-    if run.layer not in drawn:
-        raise ValueError(f"layer must be one of {', '.join(layers)} for {run.network}, got {run.layer!r}")
-    rows, label = drawn[run.layer], f"{run.network}, {run.layer}"
-    x = rows.x
-    if run.state == "shuffled":
-        x = shuffle_columns(x, seeds.seed("pretrained.columns", run.seed))
-    about = {"depth": layers.index(run.layer) / (len(layers) - 1), "quality": quality}
-    about |= {"n_samples": len(rows.sample.unique()), "rows_read": len(x)}
-    about |= {name: value for name, value in lengths(x, label).items() if name in ("length_ratio", "mean_over_spread")}
-    about |= baselines(x, label)
-    # columns in an order of their own leave no sample whose rows could be alike
-    sample = None if run.state == "shuffled" else rows.sample
-    asked = {"seed": seeds.seed("pretrained.sae", run.seed), "label": label, "sample": sample, "length": run.length}
-    return [row | about for row in read_by(names_in(run.readings), x, **asked)]
+    wanted = known if run.layers == "all" else [layer.strip() for layer in run.layers.split(";")]
+    for layer in wanted:
+        one_of(f"a layer of {run.network}", layer, known)
+    layers: dict[str, tuple[Tensor, Tensor | None]] = {layer: (drawn[layer].x, drawn[layer].sample) for layer in wanted}
+    if run.state == "shuffled":  # columns in an order of their own leave no sample whose rows could be alike
+        order = seeds.seed("pretrained.columns", run.seed)
+        layers = {layer: (shuffle_columns(x, order), None) for layer, (x, _) in layers.items()}
+    asked = {"seed": seeds.seed("pretrained.sae", run.seed), "length": run.length, "each": each}
+    found, rows = read_layers(names_in(run.readings), layers, **asked), []
+    for layer, (x, _) in layers.items():
+        long = lengths(x, layer)
+        about = {"layer": layer, "depth": known.index(layer) / max(1, len(known) - 1), "quality": quality}
+        about |= {"n_samples": len(drawn[layer].sample.unique()), "rows_read": len(x)}
+        about |= {name: long[name] for name in ("length_ratio", "mean_over_spread")} | baselines(x, layer)
+        rows += [about | row for row in found[layer]]
+    return rows
 
 
 @functools.lru_cache(maxsize=1)
