@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from superpos import seeds
+from superpos import data, seeds
 from superpos.activations import Rows, read_activations, shuffle_columns
-from superpos.findings.pretrained.task import IMAGES, NETWORKS, Network, load
+from superpos.findings.pretrained.task import NETWORKS, Network, load
 from superpos.lengths import lengths
 from superpos.measurement import baselines
 from superpos.readings import ALL, names_in, read_layers
@@ -24,8 +24,8 @@ class Run:
 
     layers: names with semicolons between, or "all". `state` is "trained", "untrained" (the twin), or "shuffled": the trained
     layer, each neuron's values in an order of its own. The rows come from `n_inputs` inputs, or from all their positions where
-    these are fewer; `images` are one of `task.IMAGES`; the seed draws inputs, rows, the twin's weights and what reads.
-    `length` is that of the training of what reads, 1 for the whole.
+    these are fewer; `images` are "photographs" or a data set of `superpos.data`; the seed draws inputs, rows, the twin's
+    weights and what reads. `length` is that of the training of what reads, 1 for the whole.
     """
 
     network: str
@@ -40,7 +40,8 @@ class Run:
 
     def __post_init__(self) -> None:
         one_of("network", self.network, NETWORKS)
-        one_of("images", self.images, IMAGES)
+        if not self.images.startswith("folder:"):
+            one_of("images", self.images, ("photographs", *data.DATASETS))
         names_in(self.readings)
 
 

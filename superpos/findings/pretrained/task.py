@@ -7,8 +7,8 @@ efficientnet  EfficientNet-Lite0 (Tan and Le 2019), 16 blocks of 16 to 320 chann
               is nearest is of the same class
 crepe         CREPE-tiny (Kim et al. 2018), six blocks of 16 to 128 channels; pure tones. How often it hears them to 50 cents
 
-Paragraphs are those of Python's manual (pydoc_data), images are CIFAR-10, or cuttings of the two photographs that scikit-learn
-brings. The untrained twin is the same architecture as its library draws it, from the seed.
+Paragraphs are those of Python's manual (pydoc_data); images are those of a data set of `superpos.data`, or cuttings of the two
+photographs that scikit-learn brings. The untrained twin is the same architecture as its library draws it, from the seed.
 """
 
 import functools
@@ -27,9 +27,8 @@ from superpos.findings.pretrained.tones import Crepe, heard, tones
 from superpos.progress import silent_transformers
 from superpos.settings import one_of
 
-__all__ = ["IMAGES", "NETWORKS", "Network", "images", "load", "paragraphs"]
+__all__ = ["NETWORKS", "Network", "images", "load", "paragraphs"]
 
-IMAGES = ("cifar10", "photographs")
 TOKENS = 128  # of a paragraph that are read
 LEAST = 200  # characters of a paragraph
 SIZE = 224  # pixels of an image's side
@@ -58,7 +57,6 @@ def load(
     Raises ValueError for a name that is not known or too few data, FileNotFoundError for weights that are not installed.
     """
     one_of("network", network, NETWORKS)
-    one_of("images", pictures, IMAGES)
     with torch.random.fork_rng(devices=[]), silent_transformers():
         torch.manual_seed(seeds.seed("pretrained.weights", seed))
         return NETWORKS[network](trained, n_inputs, seed, pictures, torch.device(device))
@@ -73,11 +71,13 @@ def paragraphs(n: int, seed: int) -> list[str]:
 
 
 def images(name: str, n: int, seed: int) -> data.LabelledImages:
-    """n images of 224 × 224 pixels: CIFAR-10's test images made larger, or cuttings of scikit-learn's two photographs."""
+    """n images of 224 × 224 pixels, in [0, 1]: "photographs" are cuttings of scikit-learn's two; else test images of
+    `superpos.data.load`, of three colours, made as large.
+    """
     from torchvision.transforms.functional import resize
 
-    if name == "cifar10":
-        drawn = data.load("cifar10")[1].take(n, seeds.seed("pretrained.inputs", seed))
+    if name != "photographs":
+        drawn = data.load(name)[1].take(n, seeds.seed("pretrained.inputs", seed))
         return data.LabelledImages(resize(drawn.images, [SIZE, SIZE], antialias=True), drawn.labels, drawn.classes)
     from sklearn.datasets import load_sample_images
 
