@@ -12,10 +12,11 @@ from superpos.activations import Rows, read_activations, shuffle_columns
 from superpos.findings.pretrained.task import NETWORKS, Network, load
 from superpos.lengths import lengths
 from superpos.measurement import baselines
-from superpos.readings import ALL, names_in, read_layers
+from superpos.readings import ALL, changed, names_in, read_layers
 from superpos.settings import Count, Positive, Whole, one_of, settings
+from superpos.top import top_rows
 
-__all__ = ["Run", "pretrained_run"]
+__all__ = ["Run", "Top", "pretrained_run", "top_run"]
 
 
 @settings
@@ -71,6 +72,30 @@ def pretrained_run(run: Run, *, each: Callable[..., Iterable[Any]] = map) -> lis
         about |= {name: long[name] for name in ("length_ratio", "mean_over_spread")} | baselines(x, layer)
         rows += [about | row for row in found[layer]]
     return rows
+
+
+@settings
+class Top:
+    """The middle layer of a `network` that reads texts, and how many codes of a TopK SAE and texts of each are shown."""
+
+    network: Literal["minilm", "smollm2"]
+    n_codes: Count = 8
+    n_texts: Count = 4
+    n_inputs: Count = 600
+    n_rows: Count = 8_000
+    seed: Whole = 0
+    length: Positive = 1.0
+
+
+def top_run(run: Top) -> list[dict[str, Any]]:
+    """A row a code and text: layer, and the columns of `superpos.top_rows`."""
+    found = load(run.network, True, run.n_inputs, run.seed)
+    layer, sae = found.layers[len(found.layers) // 2], changed("TopK", length=run.length)
+    asked = {"n_codes": run.n_codes, "n_rows": run.n_texts, "n_samples": run.n_rows, "tokenizer": found.tokenizer}
+    seed = seeds.seed("pretrained.rows", run.seed)
+    table = top_rows(found.model, found.data, layer, sae=sae, seed=seed, batch_size=32, **asked, **found.how)
+    table["text"] = [" ".join(text.split()) for text in table.text]
+    return [{"layer": layer} | row for row in table.to_dict("records")]
 
 
 @functools.lru_cache(maxsize=1)

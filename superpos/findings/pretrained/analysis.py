@@ -1,0 +1,159 @@
+"""Committed rows → tidy tables: what the chapter draws and shows.
+
+Functions take the tables of a results folder (`superpos.sweep.Rows`). A row is a layer of one published network, in one state and
+by one reading. There is one network of a kind, so that nothing here has an interval over networks; the interval of a count is
+that of `superpos.intervals`.
+"""
+
+import numpy as np
+import pandas as pd
+
+from superpos.sweep import Rows
+
+__all__ = [
+    "PYTHIA",
+    "REASONS",
+    "STATES",
+    "beside_controls",
+    "by_layer",
+    "counts",
+    "refused",
+    "shapes",
+    "shown_shapes",
+    "tones",
+    "top",
+]
+
+TITLES = {"minilm": "MiniLM", "smollm2": "SmolLM2", "efficientnet": "EfficientNet-Lite0", "crepe": "CREPE-tiny"}
+STATES = ("trained", "untrained", "shuffled")
+SAES = ("published", "protocol", "TopK")
+REASONS = {  # how a reason begins: in few words
+    "rows are written as briefly as Gaussian": "no shorter than noise",
+    "rows are written as briefly by the neurons": "no shorter than neurons",
+    "dictionaries disagree": "dictionaries disagree",
+    "no direction was found": "no shared direction",
+    "F still moves": "still moving",
+    "are too few for": "too few rows",
+    "codes are in use": "too many codes",
+}
+PYTHIA = {  # Bereska 2025: F in thousands of Pythia-70M's residual stream after layers 0 to 5, and of its MLPs
+    "Pythia-70M, residual stream (paper)": (4.5, 6.9, 5.1, 3.8, 5.4, 3.2),
+    "Pythia-70M, MLP (paper)": (6.3, 10.5, 5.5, 6.1, 5.4, 3.1),
+}
+
+
+def _rows(rows: Rows) -> pd.DataFrame:
+    table = rows["pretrained"]
+    order = [table.network.map(list(TITLES).index), table.state.map(STATES.index), table.depth]
+    table = table.assign(_n=order[0], _s=order[1]).sort_values(["_n", "_s", "depth"], kind="stable")
+    layers = table.groupby("network").layer.transform("nunique")
+    at = (table.depth * (layers - 1)).round().astype(int)
+    return table.drop(columns=["_n", "_s"]).assign(
+        network=table.network.map(TITLES),
+        number=at,
+        F=table.effective_features,
+        psi=table.effective_features / table.n_neurons,
+        low=table.low / table.n_neurons,
+        high=table.high / table.n_neurons,
+    )
+
+
+def by_layer(rows: Rows) -> pd.DataFrame:
+    """ψ by SAEs: network, number (of the layer, from 0), layer, state, reading, psi, F and fvu."""
+    table = _rows(rows).query("reading != 'count'")
+    return table[["network", "number", "layer", "n_neurons", "state", "reading", "psi", "F", "fvu"]].reset_index(
+        drop=True
+    )
+
+
+def counts(rows: Rows) -> pd.DataFrame:
+    """What the count says of each layer: identified and psi, the ends of its interval or of what the rows admit, and why not."""
+    table = _rows(rows).query("reading == 'count'")
+    table = table.assign(why=[_in_short(row.reason, row.identified) for row in table.itertuples()])
+    return table[
+        ["network", "number", "layer", "n_neurons", "state", "identified", "psi", "low", "high", "why"]
+    ].reset_index(drop=True)
+
+
+def _in_short(reason: object, identified: bool) -> str:
+    if identified:
+        return "counted"
+    found = [words for begins, words in REASONS.items() if begins in str(reason)]
+    if not found:
+        raise ValueError(f"the reason of a refusal is unknown: {reason!r}")
+    return found[0]
+
+
+def refused(rows: Rows) -> pd.DataFrame:
+    """How many layers of a network were counted, by state: network, state, layers, counted, word, tone and why (by frequency)."""
+    found = []
+    for (network, state), group in counts(rows).groupby(["network", "state"], sort=False):
+        n = int(group.identified.sum())
+        why = group.loc[~group.identified, "why"].value_counts()
+        found.append(
+            {"network": network, "state": state, "layers": len(group), "counted": n}
+            | {"word": f"{n} of {len(group)}", "tone": "all" if n == len(group) else "some" if n else "none"}
+            | {"why": "; ".join(f"{words}: {times}" for words, times in why.items())}
+        )
+    return pd.DataFrame(found)
+
+
+def shapes(rows: Rows, network: str = "SmolLM2") -> pd.DataFrame:
+    """F over the depth of a trained network, by each SAE and beside Pythia's in the paper: line, depth, layer and ratio.
+
+    ratio is F over its geometric mean over layers, so that lines of different size show their shape.
+    """
+    table = by_layer(rows).query("network == @network and state == 'trained'")
+    made = [
+        pd.DataFrame({"line": f"{network}, {reading}", "layer": group.number, "F": group.F})
+        for reading, group in table.groupby("reading", sort=False)
+    ]
+    made += [pd.DataFrame({"line": line, "layer": range(6), "F": values}) for line, values in PYTHIA.items()]
+    for one in made:
+        one["depth"] = one.layer / one.layer.max()
+        one["ratio"] = one.F / np.exp(np.log(one.F).mean())
+    return pd.concat(made, ignore_index=True)
+
+
+def shown_shapes(rows: Rows, network: str = "SmolLM2") -> pd.DataFrame:
+    """Of each line of `shapes`: where its highest and lowest layers lie (depth), and F of the highest over F of the last."""
+    found = []
+    for line, group in shapes(rows, network).groupby("line", sort=False):
+        high, low = group.loc[group.F.idxmax()], group.loc[group.F.idxmin()]
+        last = group.F.iloc[-1]
+        found.append(
+            {"line": line, "highest at": high.depth, "lowest at": low.depth, "highest over last": high.F / last}
+        )
+    return pd.DataFrame(found).set_index("line")
+
+
+def beside_controls(rows: Rows) -> pd.DataFrame:
+    """F of trained layers over that of the same layer in a control, the median over layers, by network and reading.
+
+    Columns: over untrained, over shuffled (above 1: the trained layer reads more), and how many layers each rests on.
+    """
+    table = by_layer(rows).pivot(index=["network", "layer", "reading"], columns="state", values="F").reset_index()
+    for state in STATES[1:]:
+        table[f"over {state}"] = table.trained / table[state]
+    names = [f"over {state}" for state in STATES[1:]]
+    grouped = table.groupby(["network", "reading"], sort=False)[names]
+    return grouped.median().join(grouped.count(), rsuffix=", layers")
+
+
+def tones(rows: Rows) -> pd.DataFrame:
+    """CREPE on pure tones, whose one factor is the pitch: layer, measure and value; F of each SAE, and the TwoNN dimension."""
+    table = _rows(rows).query("network == 'CREPE-tiny' and state == 'trained'")
+    made = [
+        pd.DataFrame({"number": group.number, "measure": f"F, {reading}", "value": group.F})
+        for reading, group in table.query("reading != 'count'").groupby("reading", sort=False)
+    ]
+    one = table.query("reading == 'published'")
+    made.append(pd.DataFrame({"number": one.number, "measure": "TwoNN dimension", "value": one.intrinsic_dimension}))
+    return pd.concat(made, ignore_index=True)
+
+
+def top(rows: Rows, network: str) -> pd.DataFrame:
+    """What moves the codes of a network's middle layer: code, share, and the texts that move it most, a line a text."""
+    names = {title: name for name, title in TITLES.items()}
+    table = rows["pretrained_top"].query(f"network == {names[network]!r}")
+    return table[["layer", "code", "share", "place", "text"]].reset_index(drop=True)
