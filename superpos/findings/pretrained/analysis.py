@@ -5,6 +5,8 @@ by one reading. There is one network of a kind, so that nothing here has an inte
 that of `superpos.intervals`.
 """
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -14,14 +16,18 @@ __all__ = [
     "PYTHIA",
     "REASONS",
     "STATES",
+    "agreement",
     "beside_controls",
     "by_layer",
+    "colours",
     "counts",
+    "in_words",
     "refused",
     "shapes",
     "shown_shapes",
     "tones",
     "top",
+    "verdict",
 ]
 
 TITLES = {"minilm": "MiniLM", "smollm2": "SmolLM2", "efficientnet": "EfficientNet-Lite0", "crepe": "CREPE-tiny"}
@@ -68,7 +74,7 @@ def by_layer(rows: Rows) -> pd.DataFrame:
 
 def counts(rows: Rows) -> pd.DataFrame:
     """What the count says of each layer: identified and psi, the ends of its interval or of what the rows admit, and why not."""
-    table = _rows(rows).query("reading == 'count'")
+    table = _rows(rows).query("reading == 'count'").astype({"identified": bool})
     table = table.assign(why=[_in_short(row.reason, row.identified) for row in table.itertuples()])
     return table[
         ["network", "number", "layer", "n_neurons", "state", "identified", "psi", "low", "high", "why"]
@@ -96,6 +102,12 @@ def refused(rows: Rows) -> pd.DataFrame:
             | {"why": "; ".join(f"{words}: {times}" for words, times in why.items())}
         )
     return pd.DataFrame(found)
+
+
+def colours(answered: pd.DataFrame) -> dict[str, str]:
+    """The colour of each word of `refused`, by whether all layers were counted, some or none."""
+    tones = {"all": "#cfe8d5", "some": "#f2e3b3", "none": "#e3e3e3"}
+    return {row.word: tones[row.tone] for row in answered.itertuples()}
 
 
 def shapes(rows: Rows, network: str = "SmolLM2") -> pd.DataFrame:
@@ -133,11 +145,48 @@ def beside_controls(rows: Rows) -> pd.DataFrame:
     Columns: over untrained, over shuffled (above 1: the trained layer reads more), and how many layers each rests on.
     """
     table = by_layer(rows).pivot(index=["network", "layer", "reading"], columns="state", values="F").reset_index()
-    for state in STATES[1:]:
-        table[f"over {state}"] = table.trained / table[state]
-    names = [f"over {state}" for state in STATES[1:]]
+    names = [f"over {state}" for state in STATES[1:] if state in table]
+    for name in names:
+        table[name] = table.trained / table[name.removeprefix("over ")]
     grouped = table.groupby(["network", "reading"], sort=False)[names]
     return grouped.median().join(grouped.count(), rsuffix=", layers")
+
+
+def agreement(rows: Rows) -> pd.DataFrame:
+    """Spearman's r of F over the trained layers of a network, for each two SAEs: network, pair, layers and r."""
+    found = []
+    for network, group in by_layer(rows).query("state == 'trained'").groupby("network", sort=False):
+        F = group.pivot(index="layer", columns="reading", values="F")
+        for one, other in itertools.combinations(SAES, 2):
+            r = F[one].corr(F[other], method="spearman")
+            found.append({"network": network, "pair": f"{one} and {other}", "layers": len(F), "r": r})
+    return pd.DataFrame(found)
+
+
+def in_words(rows: Rows) -> str:
+    """How many layers the count answers for, a sentence."""
+    table = counts(rows).groupby("state", sort=False).identified.agg(["sum", "size"])
+    parts = [f"{int(row['sum'])} of {int(row['size'])} {state}" for state, row in table.iterrows()]
+    return f"The count answers for {', '.join(parts[:-1])} and {parts[-1]} layers."
+
+
+def verdict(rows: Rows) -> str:
+    """What the rows come to, in sentences."""
+    lines, shape = [in_words(rows)], shown_shapes(rows)
+    own = shape[~shape.index.str.contains("paper")]
+    places = "; ".join(f"{line.rpartition(', ')[2]} at {row['highest at']:.2f}" for line, row in own.iterrows())
+    lines.append(f"The highest layer of SmolLM2 lies, in depth from 0 to 1, by {places}.")
+    pairs = agreement(rows).query("network == 'SmolLM2'")
+    said = "; ".join(f"{row.pair} {row.r:.2f}" for row in pairs.itertuples())
+    lines.append(f"Over its {pairs.layers.iloc[0]} layers the ranks of F correlate by {said} (Spearman).")
+    medians = beside_controls(rows)
+    for state in STATES[1:]:
+        above = medians[f"over {state}"].dropna() > 1
+        lines.append(
+            f"F of the median trained layer is above that of the {state} one in {int(above.sum())} of {len(above)} pairs of a "
+            "network and an SAE."
+        )
+    return "\n".join(lines)
 
 
 def tones(rows: Rows) -> pd.DataFrame:

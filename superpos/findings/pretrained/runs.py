@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from superpos import data, seeds
+from superpos import data, seeds, sweep
 from superpos.activations import Rows, read_activations, shuffle_columns
 from superpos.findings.pretrained.task import NETWORKS, Network, load
 from superpos.lengths import lengths
@@ -16,7 +16,7 @@ from superpos.readings import ALL, changed, names_in, read_layers
 from superpos.settings import Count, Positive, Whole, one_of, settings
 from superpos.top import top_rows
 
-__all__ = ["Run", "Top", "pretrained_run", "top_run"]
+__all__ = ["Run", "Top", "grid", "pretrained_run", "top_run"]
 
 
 @settings
@@ -44,6 +44,11 @@ class Run:
         if not self.images.startswith("folder:"):
             one_of("images", self.images, ("photographs", *data.DATASETS))
         names_in(self.readings)
+
+
+def grid(networks: Iterable[dict[str, Any]]) -> list[Run]:
+    """All combinations of what each of some dicts asks for, one after the other."""
+    return [run for asked in networks for run in sweep.expand(Run, **asked)]
 
 
 def pretrained_run(run: Run, *, each: Callable[..., Iterable[Any]] = map) -> list[dict[str, Any]]:
