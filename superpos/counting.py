@@ -191,8 +191,8 @@ def _count(code: Code) -> float:
     return metrics.effective_features(metrics.shares(code.totals))
 
 
-def starts(xs: Sequence[Float[Tensor, "n N"]], settings: Settings = COUNTING, *, seed: int = 0) -> list[Start]:
-    """What `find` begins from, for several layers whose SAEs are fitted side by side: on a GPU many times as fast as in turn.
+def starts(xs: Sequence[Float[Tensor, "_ _"]], settings: Settings = COUNTING, *, seed: int = 0) -> list[Start]:
+    """What `find` begins from, for several layers (n, N) whose SAEs are fitted side by side: on a GPU many times as fast as in turn.
 
     A fit does not depend on its neighbours. It takes the memory of all layers' SAEs at once.
     """

@@ -72,14 +72,14 @@ def read_by(
 
 def read_layers(
     names: Iterable[str],
-    layers: dict[str, tuple[Float[Tensor, "n N"], Int[Tensor, " n"] | None]],
+    layers: dict[str, tuple[Float[Tensor, "_ _"], Int[Tensor, " _"] | None]],
     *,
     seed: int,
     expansion: float | None = None,
     length: float = 1.0,
     each: Callable[..., Iterable[dict[str, Any]]] = map,
 ) -> dict[str, list[dict[str, Any]]]:
-    """As `read_by`, for several layers, given with the sample of each row (or None) by name. → their rows by name
+    """As `read_by`, for several layers (n, N), given with the sample (n,) of each row (or None) by name. → their rows by name
 
     On a GPU the SAEs of layers of one shape are fitted side by side, which is many times as fast as in turn. `each` does
     what is done for each layer by itself, as `map` does: the map of a pool of processes does it on several cores.

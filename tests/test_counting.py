@@ -149,3 +149,19 @@ def test_a_direction_that_half_of_the_rows_lack_has_no_components():
     assert len(list(counting._components(y, 0))) == 2
     y[::2, 1] = 0.0
     assert not list(counting._components(y, 0))
+
+
+def test_layers_side_by_side_are_counted_as_each_alone():
+    """Their SAEs are fitted as one stack, whatever the widths."""
+    worlds = [World(n_features=24, n_neurons=16, active=1.5, seed=s) for s in (1, 2)] + [
+        World(n_features=12, n_neurons=8, seed=3)
+    ]
+    xs, settings = [world.rows(1_500) for world in worlds], counting.COUNTING.but(steps=300, sparsities=(2, 4))
+    together = counting.starts(xs, settings, seed=3)
+    for x, start in zip(xs, together, strict=True):
+        (alone,) = counting.starts([x], settings, seed=3)
+        assert [one.name for one in start.dictionaries] == [one.name for one in alone.dictionaries]
+        for one, other in zip(start.dictionaries, alone.dictionaries, strict=True):
+            torch.testing.assert_close(one.A, other.A, atol=1e-3, rtol=1e-3)
+        ours, theirs = counting.find(x, settings, seed=3, start=start), counting.find(x, settings, seed=3)
+        assert ours.effective_features == pytest.approx(theirs.effective_features, rel=1e-3)
