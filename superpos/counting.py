@@ -192,7 +192,7 @@ def _count(code: Code) -> float:
 
 
 def starts(xs: Sequence[Float[Tensor, "_ _"]], settings: Settings = COUNTING, *, seed: int = 0) -> list[Start]:
-    """What `find` begins from, for several layers (n, N) whose SAEs are fitted side by side: on a GPU many times as fast as in turn.
+    """What `find` begins from, for several layers (n, N) whose SAEs are fitted side by side: on a GPU many times as fast.
 
     A fit does not depend on its neighbours. It takes the memory of all layers' SAEs at once.
     """
