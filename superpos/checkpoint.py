@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -33,16 +33,17 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], about: dict[str, Any]
 def read(path: str | Path, needed: Sequence[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the `about` that `write` wrote; the latter is empty for a file that something else wrote.
 
-    Raises ValueError where `about` lacks a name in `needed`, and SafetensorError for a file that was cut short.
+    Raises ValueError, with the path, for a file that is no whole safetensors file, and where `about` lacks a name in `needed`.
     """
-    with safe_open(path, "pt") as file:
-        about = json.loads((file.metadata() or {}).get("superpos", "{}"))
-        lacking = [name for name in needed if name not in about]
-        if lacking:
-            raise ValueError(
-                f"{path} is a file of another kind: it does not say {', '.join(lacking)}; name another file"
-            )
-        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a mapping
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("superpos", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no whole file of tensors in the safetensors format: {error}") from error
+    if lacking := [name for name in needed if name not in about]:
+        raise ValueError(f"{path} is a file of another kind: it does not say {', '.join(lacking)}; name another file")
+    return tensors, about
 
 
 def state_of(model: nn.Module, optimizer: Optimizer, generator: torch.Generator) -> dict[str, Tensor]:

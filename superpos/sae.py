@@ -183,8 +183,11 @@ class SparseAutoencoder(torch.nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, device: Any = "cpu") -> "SparseAutoencoder":
-        """Read what `save` wrote. Raises ValueError for a file of another kind."""
+        """Read what `save` wrote. Raises ValueError for a file of another kind, and for weights that are not finite."""
         weights, about = checkpoint.read(path, ("history", "stopped"))
+        for name, values in weights.items():
+            if wrong := int((~values.isfinite()).sum()):
+                raise ValueError(f"{path}: {name} holds {wrong} of {values.numel()} values that are not finite")
         settings = about.get("settings") or about["config"]  # the former name
         return cls(Settings(**settings), **weights, history=about["history"], stopped=about["stopped"]).to(device)
 

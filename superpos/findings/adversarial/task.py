@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from superpos import checkpoint as files
@@ -161,7 +160,7 @@ def trained(
 def _kept(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     try:
         return files.read(path, needed=["ended"])
-    except (FileNotFoundError, SafetensorError, ValueError):  # not there, cut short, or of another kind
+    except (FileNotFoundError, ValueError):  # not there, cut short, or of another kind
         return None
 
 
