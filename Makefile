@@ -8,14 +8,14 @@ BIN := .venv/bin
 READER := .venv/.reader
 TORCH ?= $(shell cat $(READER) 2>/dev/null)
 DEVELOPER := .venv/.developer
-CUDA := ^(nvidia-|cuda-|triton==)
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python $(if $(filter cpu,$(TORCH)),--torch-backend cpu)
-PINNED = $(if $(filter cpu,$(TORCH)),<(grep -vE '$(CUDA)' $(1)),$(1))
+HASHES = $(if $(filter cpu,$(TORCH)),--verify-hashes,--require-hashes)
+PINNED = $(if $(filter cpu,$(TORCH)),<($(BIN)/python tools/pins.py cpu $(1)),$(1))
 TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
 .NOTPARALLEL:
-.PHONY: help env book site chapters chapter full pretrained verdicts intervals counting serve test benchmark format lock clean
+.PHONY: help env book site chapters chapter full pretrained verdicts intervals counting serve test benchmark format package lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -28,14 +28,14 @@ $(READER): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Setting up .venv (once; about a minute and $(if $(filter cpu,$(TORCH)),2,6) GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep -E '^uv==' requirements.txt)" 2>&1 | { grep -v '^WARNING: Location' || true; }
-	@$(INSTALL) -r $(call PINNED,requirements.txt)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r <($(PYTHON) tools/pins.py only uv requirements.txt) 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(INSTALL) $(HASHES) -r $(call PINNED,requirements.txt)
 	@$(INSTALL) --no-deps -e .
 	@echo "$(TORCH)" > $@
 
 $(DEVELOPER): $(READER) requirements-dev.txt
 	@echo "Adding to .venv what the tests need (once)"
-	@$(INSTALL) -r $(call PINNED,requirements.txt) -r requirements-dev.txt
+	@$(INSTALL) $(HASHES) -r $(call PINNED,requirements.txt) -r requirements-dev.txt
 	@touch $@
 
 book: $(READER)  ## run every chapter at quick scale, one a core, and build the site
@@ -81,12 +81,16 @@ format: $(DEVELOPER)  ## format the code and bring notebook pairs in step
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m book.run pair
 
-LOCK := --universal --python-version 3.11 --no-annotate --no-header
+LOCK := --universal --python-version 3.11 --no-annotate --no-header --generate-hashes
+
+package: $(READER)  ## build the package as it is published, in _build/dist
+	@rm -rf _build/dist
+	@$(BIN)/uv build -q --out-dir _build/dist .
 
 lock: $(READER)  ## pin requirements.txt and requirements-dev.txt anew from the two .in files
 	@$(BIN)/uv pip compile -q requirements-dev.in -o .venv/all.txt $(LOCK)
 	@$(BIN)/uv pip compile -q requirements.in -c .venv/all.txt -o requirements.txt $(LOCK)
-	@LC_ALL=C comm -13 <(LC_ALL=C sort requirements.txt) <(LC_ALL=C sort .venv/all.txt) > requirements-dev.txt
+	@$(BIN)/python tools/pins.py beside .venv/all.txt requirements.txt > requirements-dev.txt
 
 clean:  ## remove what was built (not .venv, not results)
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis *.egg-info
