@@ -4,6 +4,7 @@ python -m benchmarks compare --peer CHECKOUT            # prints ratios; --out F
 python -m benchmarks compare --size small               # seconds, no checkout needed: what CI runs
 python -m benchmarks costs --out book/results/costs.csv
 python -m benchmarks counting --reader module:function  # a reader of F on worlds with a known answer
+python -m benchmarks sweeps --out book/results          # runs an hour against workers, and the store's share
 python -m benchmarks language                           # encoders of 32,768 codes, and the path for Pythia-70M, offline
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import costs, counting, language, peers, tasks
+from benchmarks import costs, counting, language, peers, sweeps, tasks
 from superpos import sweep
 from superpos.provenance import PROVENANCE
 
@@ -126,7 +127,12 @@ def main(arguments=None):
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    for name, function in (("compare", compare), ("costs", costs_of), ("language", language_of)):
+    for name, function in (
+        ("compare", compare),
+        ("costs", costs_of),
+        ("sweeps", sweeps.sweeps_of),
+        ("language", language_of),
+    ):
         sub = commands.add_parser(name, help=function.__doc__)
         sub.set_defaults(function=function)
         sub.add_argument("--size", choices=("small", "full"), default="full")

@@ -7,7 +7,18 @@ import pandas as pd
 
 from superpos.sweep import Rows
 
-__all__ = ["along", "beside_peer", "exponents", "judge_claim", "memory", "projection", "side_by_side", "ways"]
+__all__ = [
+    "along",
+    "beside_peer",
+    "exponents",
+    "grid_of",
+    "judge_claim",
+    "memory",
+    "projection",
+    "side_by_side",
+    "throughput",
+    "ways",
+]
 
 ONE = {"n_rows": 10_000, "n_neurons": 128, "expansion": 4, "n_fits": 1, "products": "float32", "threads": 1}
 CLAIMED = {"mlp": 5, "cnn": 10, "planted": 4}  # times less processor time, claimed before any comparison was run
@@ -107,3 +118,28 @@ def projection(widest: pd.DataFrame, steps: int, tokens: int, workers: int) -> p
         f"the thousand on {workers} workers": 1000 * fit["bfloat16"] / workers,
     }
     return pd.DataFrame({"hours on one core": hours})
+
+
+def throughput(rows: Rows) -> pd.DataFrame:
+    """Runs an hour by kind of workers and their number: mean over repeats, and what it is of that many times one worker."""
+    table = rows["sweep_throughput"]
+    mean = table.groupby(["kind", "n_workers"]).runs_per_hour.mean().reset_index()
+    one = mean[mean.n_workers == 1].set_index("kind").runs_per_hour
+    mean["share"] = mean.runs_per_hour / (mean.n_workers * mean.kind.map(one))
+    return mean
+
+
+def grid_of(rows: Rows, n_runs: int, seconds: float, workers: int) -> str:
+    """What a grid of many runs would take, and with how many workers the driver's store would be the limit; in a sentence.
+
+    The store takes one run after the other: claim and save, at the size that was measured nearest to the grid.
+    """
+    saving = rows["sweep_saving"]
+    nearest = saving.loc[(np.log(saving.n_held) - np.log(n_runs)).abs().idxmin()]
+    limit = seconds / (nearest.save_ms / 1000)
+    hours = n_runs * seconds / workers / 3600
+    return (
+        f"{n_runs:,} runs of {seconds:g} s on {workers} workers: {hours:.1f} hours. "
+        f"Beside {nearest.n_held:,.0f} runs the store takes {nearest.save_ms:.1f} ms a run, so that it would be the limit "
+        f"from {limit:,.0f} workers on; an export takes {nearest.export_seconds:.1f} s."
+    )

@@ -244,6 +244,9 @@ def _parameters(runs: list[Any]) -> tuple[list[str], set[str]]:
     if not runs:
         raise ValueError("there are no runs to do")
     asked, seen = [flat(one) for one in runs], set()
+    for name in asked[0]:
+        if name == "row" or name in PROVENANCE:
+            raise ValueError(f"a parameter must not be called {name!r}: that column is the sweep's own")
     for values in asked:
         if values.keys() != asked[0].keys():
             raise ValueError(f"runs differ in their parameters: {sorted(asked[0])} and {sorted(values)}")

@@ -6,6 +6,7 @@ import torch
 
 from benchmarks import __main__ as command
 from benchmarks import analysis, costs, material, peers, tasks
+from superpos.sweep import Rows
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,22 @@ def test_the_claim_on_costs_holds_and_falls(ratio, our_loss, our_features, holds
     assert judged.index.tolist() == ["mlp", "cnn", "planted", "other"]
     assert judged["claim holds"]["mlp"] == str(holds)
     assert judged["claim holds"]["other"] == judged.claimed["other"] == ""
+
+
+def test_sweeps_are_timed_and_projected(tmp_path):
+    command.main(["sweeps", "--size", "small", "--out", str(tmp_path)])
+    rows = Rows(tmp_path)
+    table = analysis.throughput(rows)
+    assert table.n_workers.tolist() == [1, 2]
+    assert table.share[0] == 1
+    assert rows["sweep_saving"].save_ms[0] > 0
+
+
+def test_a_grid_by_hand(tmp_path):
+    """2 ms a run in the store: runs of 10 s keep 5,000 workers busy; 36,000 of them on 100 workers take an hour."""
+    (tmp_path / "sweep_saving.csv").write_text("n_held,save_ms,export_seconds\n100,1.0,0.1\n50000,2.0,3.0\n")
+    said = analysis.grid_of(Rows(tmp_path), 36_000, 10.0, 100)
+    assert said.startswith(
+        "36,000 runs of 10 s on 100 workers: 1.0 hours. Beside 50,000 runs the store takes 2.0 ms a run"
+    )
+    assert "from 5,000 workers on; an export takes 3.0 s." in said

@@ -122,6 +122,8 @@ def test_a_new_result_column_joins_the_file(tmp_path):
         ([{"x": 1}, {"x": 1}], "there twice"),
         ([{"x": 1}, {"y": 1}], "differ in their parameters"),
         ([{"x": [1]}], "parameter x must be a number"),
+        ([{"seconds": 1.0}], "a parameter must not be called 'seconds'"),
+        ([{"row": 1}], "a parameter must not be called 'row'"),
     ],
 )
 def test_bad_grids_are_named_before_work(tmp_path, grid, message):
