@@ -66,7 +66,7 @@ def cluster(n_workers):
 def throughput(n_workers, kind, busy_seconds, n_runs, seed):
     """A sweep of runs that last some processor seconds: its wall seconds, once its workers are there."""
     warm, grid = (
-        sweep.expand(k=range(first, first + n), seconds=s)
+        sweep.expand(k=range(first, first + n), busy_seconds=s)
         for first, n, s in ((-9, n_workers, 0.0), (0, n_runs, busy_seconds))
     )
     with (

@@ -91,7 +91,11 @@ class _Sweep:
     def __init__(self, path: str | Path, runs: list[Any]) -> None:
         names, usual = _parameters(runs)
         self.store = Store(path, names)
-        self.store.parameters = _known(self.store, names, usual)
+        try:
+            self.store.parameters = _known(self.store, names, usual)
+        except ValueError:
+            self.store.close()
+            raise
         self.unsaid = set(names) - set(self.store.parameters)
         self.runs = {self.key(one): one for one in runs}
         self.errors: dict[Key, str] = {}

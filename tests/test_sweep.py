@@ -135,6 +135,7 @@ def test_a_file_of_other_parameters_is_refused(tmp_path):
     sweep.run(square, sweep.expand(x=[1]), tmp_path / "rows.csv", n_jobs=1)
     with pytest.raises(ValueError, match="holds runs with parameters x; got x, name"):
         sweep.run(square, runs(2), tmp_path / "rows.csv", n_jobs=1)
+    assert [one.name for one in tmp_path.iterdir()] == ["rows.csv"]
 
 
 @pytest.mark.parametrize(
