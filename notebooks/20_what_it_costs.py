@@ -286,7 +286,34 @@ print("bytes a weight:", (widest.memory_mib * 2**20 / weights).round().astype(in
 # Rows past a gibibyte are read from a mapped file: a whole `measure` of two million rows of 512 neurons ran under a
 # hard limit of 4 GiB (`tests/test_activations.py` holds a small case).
 #
-# **Not measured: a GPU.** The stacked fits are written to run on one; no row here was made on one.
+# ## A grid of runs
+#
+# Findings are grids of runs, not single ones. The same forty runs of half a second of one core each were done by one, two and four
+# workers, by processes of this machine and by a Dask cluster that was started from the shell. The machine has two cores, so that
+# four workers can be no faster than two.
+
+# %% mystnb={"figure": {"caption": "Runs an hour against workers, on a machine of two cores: mean over three repeats.", "name": "fig-cost-sweep"}} tags=["hide-input", "nbval-ignore-output"]
+done = analysis.throughput(here.committed)
+charts.lines(
+    done,
+    charts.Axis("n_workers", "workers"),
+    charts.Axis("runs_per_hour", "runs an hour"),
+    color="kind",
+    tooltip=["share"],
+).properties(
+    title="Runs an hour against workers",
+    description="Lines: runs an hour by one, two and four workers, as processes of one machine and as a Dask cluster.",
+)
+
+# %%
+print(f"two workers do {done[done.n_workers == 2].share.min():.0%} of twice what one does, or more")
+print(analysis.grid_of(here.committed, 100_000, 10.0, workers))
+
+# %% [markdown]
+# Only the driver writes rows, so that there is one place where workers queue: its store. It holds each finished run in a transaction
+# of its own, and the numbers above say when that would be the limit.
+#
+# **Not measured: times on a GPU.** The stacked fits are written to run on one; the rows of {doc}`12_networks_people_use` were made so.
 #
 # ## Where it breaks
 #
