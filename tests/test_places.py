@@ -1,0 +1,84 @@
+"""Places where people run it: a path with spaces and umlauts, no locale, no home to write to; and chapters that are ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from book.run import ROOT
+
+SMALL = """
+import sys
+import torch
+import superpos
+from superpos import charts, checkpoint, sae, sweep
+
+model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU())
+table = superpos.measure(model, torch.randn(200, 4), ["1"], sae=superpos.PROTOCOL.but(steps=20))
+assert table.effective_features[0] > 1
+
+def square(x, word):
+    return {"y": x * x}
+
+if __name__ == "__main__":
+    rows = sweep.run(square, sweep.expand(x=range(3), word="größer"), "Ergebnisse für alle/rows.csv", n_jobs=2)
+    assert rows.word.tolist() == ["größer"] * 3
+    assert sweep.read("Ergebnisse für alle/rows.csv").y.tolist() == [0, 1, 4]
+    fitted = sae.fit(torch.randn(100, 4), superpos.PROTOCOL.but(steps=5))
+    fitted.save("Ergebnisse für alle/ä.safetensors")
+    sae.SparseAutoencoder.load("Ergebnisse für alle/ä.safetensors")
+    chart = charts.points(rows, "x", charts.Axis("y", "größer"), color="word")
+    assert charts._bundle(chart.to_dict())["image/png"]
+    print(superpos.__file__.encode("ascii", "backslashreplace").decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A checkout at a path with a space and an umlaut."""
+    folder = tmp_path_factory.mktemp("a") / "Mein Büchlein"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    return folder
+
+
+def test_a_checkout_at_any_path_without_locale_or_home(elsewhere, tmp_path):
+    (tmp_path / "small.py").write_text(SMALL, encoding="utf8")
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "HOME", "XDG"))
+    }
+    environment |= {
+        "LC_ALL": "C",
+        "HOME": "/dev/null/nowhere",
+        "PYTHONPATH": str(elsewhere),
+        "SUPERPOS_PROGRESS": "off",
+    }
+    words = [sys.executable, str(tmp_path / "small.py")]
+    said = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr[-3000:]
+    assert "Mein B" in said.stdout
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
+def test_a_chapter_that_is_ended_in_the_middle_stays_as_it_was(elsewhere, end):
+    """And its kernel ends with it."""
+    folder = elsewhere / "notebooks"
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    code = "from book.run import execute_all; execute_all(['02_toy_models'], 2)"
+    environment = {**os.environ, "PYTHONPATH": str(elsewhere), "SUPERPOS_PROGRESS": "off"}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=elsewhere, env=environment, stderr=subprocess.DEVNULL)
+    kernels = []
+    while not kernels:
+        assert process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True)
+        kernels = [one for one in children if "ipykernel_launcher" in one.cmdline()]
+        time.sleep(0.1)
+    time.sleep(3)
+    process.send_signal(end)
+    assert process.wait(timeout=60) != 0
+    psutil.wait_procs(kernels, timeout=30)
+    assert not any(one.is_running() for one in kernels)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
