@@ -153,7 +153,8 @@ charts.lines(
 # ## What do the codes mean?
 #
 # The texts that move the codes with the largest shares most, in the middle layer, by a TopK SAE; the token that was read stands between
-# « and ». These are codes of one SAE, with which another does not have to agree.
+# « and ». These are codes of one SAE, with which another does not have to agree. Look at where in its text a token stands before you
+# read a meaning into it: a code can stand for the position alone, whatever is written there.
 
 # %%
 for network in ("MiniLM", "SmolLM2"):
@@ -162,6 +163,9 @@ for network in ("MiniLM", "SmolLM2"):
     for (code, share), group in shown.groupby(["code", "share"]):
         print(f"  code {code}, share {share:.1%}")
         print("".join(f"    {text}\n" for text in group.text), end="")
+
+# %%
+print(analysis.positions(here.committed))
 
 # %% [markdown]
 # ## Here and now

@@ -223,3 +223,10 @@ def test_tables_by_hand(tmp_path):
     unknown = table.assign(reason="because")
     with pytest.raises(ValueError, match="the reason of a refusal is unknown: 'because'"):
         analysis.counts(_rows(tmp_path / "c", unknown))
+
+
+def test_codes_of_one_position_by_hand(tmp_path):
+    table = pd.DataFrame({"network": "minilm", "code": [1, 1, 2, 2], "position": [5, 15, 5, 16], "row": "1/1"})
+    table.drop(columns="row").to_csv(tmp_path / "pretrained_top.csv", index=False)
+    said = analysis.positions(sweep.Rows(tmp_path))
+    assert said == "In MiniLM 1 of 2 codes are moved most by tokens that lie within 10 positions of each other."

@@ -22,6 +22,7 @@ __all__ = [
     "colours",
     "counts",
     "in_words",
+    "positions",
     "refused",
     "shapes",
     "shown_shapes",
@@ -206,3 +207,15 @@ def top(rows: Rows, network: str) -> pd.DataFrame:
     names = {title: name for name, title in TITLES.items()}
     table = rows["pretrained_top"].query(f"network == {names[network]!r}")
     return table[["layer", "code", "share", "place", "text"]].reset_index(drop=True)
+
+
+def positions(rows: Rows, within: int = 10) -> str:
+    """How many codes are moved most by tokens at nearly one position of their texts, a sentence for each network."""
+    found = []
+    for name, table in rows["pretrained_top"].groupby("network", sort=False):
+        spread = table.groupby("code").position.agg(lambda places: places.max() - places.min())
+        found.append(
+            f"In {TITLES[str(name)]} {int((spread <= within).sum())} of {len(spread)} codes are moved most by tokens that lie within "
+            f"{within} positions of each other."
+        )
+    return "\n".join(found)
