@@ -215,7 +215,7 @@ def positions(rows: Rows, within: int = 10) -> str:
     for name, table in rows["pretrained_top"].groupby("network", sort=False):
         spread = table.groupby("code").position.agg(lambda places: places.max() - places.min())
         found.append(
-            f"In {TITLES[str(name)]} {int((spread <= within).sum())} of {len(spread)} codes are moved most by tokens that lie within "
-            f"{within} positions of each other."
+            f"In {TITLES[str(name)]} {int((spread <= within).sum())} of {len(spread)} codes are moved most by tokens that lie "
+            f"within {within} positions of each other."
         )
     return "\n".join(found)
