@@ -29,7 +29,7 @@ class Chapter:
         path = f"{self.results}/{name}.csv" if self.results else None
         with warnings.catch_warnings():
             # that codes are dead stands in the rows; in the processes of other workers the warning is not seen either
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"superpos\.(measurement|usage)")
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"superpos\.(measurement|readings|usage)")
             return sweep.run(function, runs, path, cluster=self.cluster)
 
     def rows(self, *names: str) -> list[pd.DataFrame]:
