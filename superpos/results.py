@@ -87,7 +87,7 @@ def parse(path: str | Path) -> Table:
 def _text_of(path: Path) -> str:
     content = path.read_bytes()
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {line}: expected text in UTF-8, got byte {content[error.start]:#04x}") from None
@@ -162,14 +162,25 @@ def write(path: str | Path, columns: Sequence[str], runs: Mapping[Key, list[Row]
     path = Path(path)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with open(fresh, "w", newline="") as file:
+        with open(fresh, "w", newline="", encoding="utf-8") as file:
             file.write(lines(columns, (row for rows in sorted(runs.values(), key=order) for row in rows)))
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)
+        _settle(path.parent)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise OSError(error.errno, f"{error.strerror}; the file is as it was", str(path)) from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _settle(folder: Path) -> None:
+    """Wait until the names in a folder lie on the disk."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _rank(cell: str) -> tuple[int, float, str]:
@@ -208,8 +219,10 @@ def read(path: str | Path) -> pd.DataFrame:
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"no results file at {path}")
-    columns = _text_of(Path(path)).partition("\n")[0].split(",")
-    if "row" in columns:
+    text = _text_of(Path(path))
+    if not text.strip():
+        raise ValueError(f"{path} is empty: expected rows under the names of columns")
+    if "row" in text.partition("\n")[0].split(","):
         table = parse(path)
         if table.cut:
             raise ValueError(

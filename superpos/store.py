@@ -6,11 +6,13 @@ number of processes of one machine may share a store; a claim goes with its proc
 network file systems do not carry: processes of several machines share work through a cluster, whose driver alone writes.
 """
 
+import fcntl
 import json
 import os
 import socket
 import sqlite3
 import time
+import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,30 +31,57 @@ EXPORTED, SHARE = (
     20.0,
 )  # seconds between exports while a sweep runs, and that in units of how long one takes, at least
 WAIT = 60.0  # seconds that a process waits for another's transaction
+CLOCK = 10.0  # seconds by which the start of a process may seem to move, as where the system's clock is set
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, rows TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS failures (key TEXT PRIMARY KEY, reason TEXT NOT NULL, times INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS token (value TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_OPEN: set[str] = set()  # the stores that this process has open, by owner
 
 
 class Store:
     """The rows of a results file and of the sweeps that fill it. All that it says is true of both files together.
 
-    `parameters` are the names of what the runs are asked for. Raises what `results.parse` does for a damaged results file. Rows
-    that were cut are moved to a file beside, with a warning, and their runs are to be done again.
+    `names` are those of what the runs are asked for, `usual` those that every run has at their default: a file that was filled
+    before there was such a one lacks its column, and `parameters` are what identifies a run in this file. Rows that were cut are
+    moved to a file beside, with a warning, and their runs are to be done again. Raises ValueError, and leaves everything as it
+    was, for a damaged file (`results.parse`) and for one of runs with other parameters.
     """
 
-    def __init__(self, path: str | Path, parameters: Iterable[str]) -> None:
-        self.path, self.parameters = Path(path), list(parameters)
+    def __init__(self, path: str | Path, names: Iterable[str], usual: Iterable[str] = ()) -> None:
+        self.path = Path(path).resolve()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self.path.with_name(f"{self.path.name}.sqlite")
-        self._owner = f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
         self._seen: tuple[Any, Table] = (None, Table())
-        self._connection, self._next = _connect(self.file), time.monotonic() + EXPORTED
-        if self.table().cut:
-            self._set_cut_rows_aside()
+        self._owner = f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()} {uuid.uuid4().hex}"
+        with _alone(self.path.parent):
+            self._connection = _connect(self.file)
+            _OPEN.add(self._owner)
+        try:
+            self.parameters = self._known(list(names), set(usual))
+            if self.table().cut:
+                with self._transaction():
+                    self._set_cut_rows_aside()
+        except BaseException:
+            self._leave()
+            raise
+        self._next = time.monotonic() + EXPORTED
+
+    def _known(self, names: list[str], usual: set[str]) -> list[str]:
+        with self._transaction() as connection:
+            kept = connection.execute("SELECT value FROM about WHERE name = 'parameters'").fetchone()
+            known = self.table().parameters or (json.loads(kept[0]) if kept else [])
+            unsaid = {name for name in usual if known and name not in known}
+            wanted = [name for name in names if name not in unsaid]
+            if known and set(known) != set(wanted):
+                raise ValueError(
+                    f"{self.path} holds runs with parameters {', '.join(known)}; got {', '.join(wanted)}: "
+                    "a file may lack only what all runs have at the default of their settings"
+                )
+            connection.execute("INSERT OR REPLACE INTO about VALUES ('parameters', ?)", [json.dumps(known or wanted)])
+        return known or wanted
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -62,7 +91,9 @@ class Store:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
         except sqlite3.OperationalError as error:
-            n = len(self.table().runs) + self._connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+            if "full" not in str(error):
+                raise OSError(f"{self.file}: {error}; what was finished before is kept") from error
+            n = len(self.done())
             raise OSError(
                 f"{self.file}: {error}; {n} finished runs are kept. Make room and start the sweep again: it goes on from there"
             ) from error
@@ -94,7 +125,7 @@ class Store:
         return {_key(key): (reason, times) for key, reason, times in found}
 
     def claim(self, key: Key) -> bool:
-        """Take a run to do, unless it is done or a living process has it. A run whose process died counts as failed."""
+        """Take a run to do, unless it is done or another sweep that goes on has it. A run whose process died counts as failed."""
         with self._transaction() as connection:
             done = (
                 key in self.table().runs
@@ -103,7 +134,7 @@ class Store:
             held = connection.execute("SELECT owner FROM claims WHERE key = ?", [_text(key)]).fetchone()
             if done or (held and _lives(held[0])):
                 return False
-            if held and held[0] != self._owner:
+            if held:
                 _note_failure(connection, key, "the process that did the run was killed")
             connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", [_text(key), self._owner])
         return True
@@ -129,6 +160,8 @@ class Store:
     def export(self) -> None:
         """Bring all finished runs into the results file. It is not touched where there is nothing to bring."""
         with self._transaction() as connection:
+            if self.table().cut:
+                self._set_cut_rows_aside()
             own, table = self._own(), self.table()
             fresh = {key: rows for key, rows in own.items() if key not in table.runs}
             if fresh:
@@ -140,76 +173,68 @@ class Store:
             connection.execute("DELETE FROM runs")
 
     def close(self) -> None:
-        """Export, give back what this process claimed, and remove the file where nothing is left in it and nobody uses it."""
+        """Give back what this sweep claimed, export, and remove the file where nothing is left in it and nobody uses it."""
         try:
-            self.export()
             with self._transaction() as connection:
                 connection.execute("DELETE FROM claims WHERE owner = ?", [self._owner])
-            self._remove()
+            self.export()
         finally:
-            self._connection.close()
+            self._leave()
 
-    def _remove(self) -> None:
-        try:
-            (mode,) = self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-            if mode != "delete":
-                return
-            self._connection.execute("BEGIN EXCLUSIVE")
-            left = sum(
-                self._connection.execute(f"SELECT count(*) FROM {of}").fetchone()[0]
-                for of in ("runs", "claims", "failures")
-            )
-            if not left:
-                self.file.unlink(missing_ok=True)
-            self._connection.execute("ROLLBACK")
-        except sqlite3.OperationalError:
-            return  # another process has it open
+    def _leave(self) -> None:
+        """Close the connection, and remove the file where it holds nothing and no other sweep has it open."""
+        _OPEN.discard(self._owner)
+        with _alone(self.path.parent):
+            try:
+                count = "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM claims) + (SELECT count(*) FROM failures)"
+                (left,) = self._connection.execute(count).fetchone()
+                # the mode changes only where no other connection is open, and none can be opened while we are alone
+                if not left and self._connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",):
+                    self.file.unlink(missing_ok=True)
+            except sqlite3.OperationalError:  # another sweep has it open
+                pass
+            finally:
+                self._connection.close()
 
     def _set_cut_rows_aside(self) -> None:
-        table = self.table()
-        beside = self.path.with_name(f"{self.path.name}.cut")
-        with open(beside, "a") as file:
+        """Inside a transaction, so that no other process writes the file meanwhile."""
+        table, beside = self.table(), self.path.with_name(f"{self.path.name}.cut")
+        with open(beside, "a", encoding="utf-8") as file:
             file.write("".join(table.cut))
-        with self._transaction():
-            if table.runs:
-                results.write(self.path, table.columns, table.runs, table.parameters)
-            else:
-                self.path.write_text(",".join(table.columns) + "\n")
+        results.write(self.path, table.columns, table.runs, table.parameters)
         n = len(table.cut)
         warnings.warn(
             f"{self.path} held {n} row{'s' * (n > 1)} of runs that are not all there, kept in {beside.name}; those runs will be "
             "done again",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process opens or removes a store of this folder. The lock is the folder's own, and leaves no file."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
+
+
 def _connect(file: Path) -> sqlite3.Connection:
-    """A connection to a file that is still there once it is set up: another process may be removing it meanwhile."""
-    while True:
-        connection = sqlite3.connect(file, timeout=WAIT, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(SCHEMA)
-            connection.execute("INSERT INTO token SELECT hex(randomblob(8)) WHERE NOT EXISTS (SELECT 1 FROM token)")
-            token = connection.execute("SELECT value FROM token").fetchone()
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            if "malformed" in str(error) or "not a database" in str(error):
-                raise ValueError(
-                    f"{file} is no SQLite file ({error}); move it away, and the runs that it held are done again"
-                ) from error
-            raise OSError(f"{file}: {error}") from error
-        if file.exists():
-            with sqlite3.connect(file, timeout=WAIT) as other:
-                try:
-                    there = other.execute("SELECT value FROM token").fetchone()
-                except sqlite3.OperationalError:
-                    there = None
-            other.close()
-            if there == token:
-                return connection
+    connection = sqlite3.connect(file, timeout=WAIT, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(SCHEMA)
+    except sqlite3.DatabaseError as error:
         connection.close()
+        if "malformed" in str(error) or "not a database" in str(error):
+            raise ValueError(
+                f"{file} is no SQLite file ({error}); move it away, and the runs that it held are done again"
+            ) from error
+        raise OSError(f"{file}: {error}") from error
+    return connection
 
 
 def _note_failure(connection: sqlite3.Connection, key: Key, reason: str) -> None:
@@ -220,12 +245,15 @@ def _note_failure(connection: sqlite3.Connection, key: Key, reason: str) -> None
 
 
 def _lives(owner: str) -> bool:
-    """Whether the process of a claim is alive. One of another machine is not: a store is not shared between machines."""
-    host, pid, born = owner.rsplit(" ", 2)
+    """Whether a sweep that claimed a run goes on. One of another machine does not: a store is not shared between machines."""
+    host, pid, born, _ = owner.rsplit(" ", 3)
     if host != socket.gethostname():
         return False
+    if int(pid) == os.getpid():
+        return owner in _OPEN
     try:
-        return psutil.Process(int(pid)).create_time() == float(born)
+        process = psutil.Process(int(pid))
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - float(born)) < CLOCK
     except psutil.NoSuchProcess:
         return False
 

@@ -29,10 +29,11 @@ from superpos.provenance import PROVENANCE, provenance
 from superpos.results import Key, Row, Rows, made_by, numbers, read
 from superpos.settings import build, defaults, flat
 from superpos.store import Store
-from superpos.workers import Workers, reason_of, workers
+from superpos.workers import Workers, code_of, reason_of, workers
 
 __all__ = ["Rows", "expand", "made_by", "numbers", "read", "run"]
 
+LONGEST = 100_000  # characters of a cell
 LOOKED = 0.5  # seconds after which it is looked again what other processes did or gave back
 
 _ONE_AT_A_TIME = threading.RLock()  # in a process: threads share torch's random state and number of threads
@@ -78,7 +79,7 @@ def run(
     sweep = _Sweep(path, runs)
     try:
         with workers(n_jobs, cluster, limit) as at:
-            sweep.go(at, functools.partial(_call, function, threads), limit)
+            sweep.go(at, functools.partial(_call, function, threads, code_of(cluster)), limit)
     finally:
         sweep.close()
     sweep.complain()
@@ -90,12 +91,7 @@ class _Sweep:
 
     def __init__(self, path: str | Path, runs: list[Any]) -> None:
         names, usual = _parameters(runs)
-        self.store = Store(path, names)
-        try:
-            self.store.parameters = _known(self.store, names, usual)
-        except ValueError:
-            self.store.close()
-            raise
+        self.store = Store(path, names, usual)
         self.unsaid = set(names) - set(self.store.parameters)
         self.runs = {self.key(one): one for one in runs}
         self.errors: dict[Key, str] = {}
@@ -128,7 +124,7 @@ class _Sweep:
         todo, pending, claimed = iter(left), {}, 0
         try:
             while True:
-                while len(pending) < at.width() and (key := next(todo, None)):
+                while len(pending) < at.width() and (key := next(todo, None)) is not None:
                     if self.store.claim(key):
                         pending[at.submit(call, self.runs[key])] = key
                         claimed += 1
@@ -177,24 +173,10 @@ class _Sweep:
         self.store.close()
 
 
-def _known(store: Store, names: list[str], usual: set[str]) -> list[str]:
-    """The parameters that the file has a column for: it may lack those that all runs have at their default.
-
-    Such a file was filled before there was the setting. ValueError for a file of runs with other parameters.
-    """
-    known = store.table().parameters
-    unsaid = {name for name in usual if known and name not in known}
-    wanted = [name for name in names if name not in unsaid]
-    if known and set(known) != set(wanted):
-        raise ValueError(
-            f"{store.path} holds runs with parameters {', '.join(known)}; got {', '.join(wanted)}: "
-            f"a file may lack only what all runs have at the default of their settings"
-        )
-    return known or wanted
-
-
-def _call(function: Callable[..., Any], threads: int, one: Any) -> tuple[list[Row], str]:
-    """One run, where it is done. → its rows as cells, or why it failed"""
+def _call(function: Callable[..., Any], threads: int, code: str | None, one: Any) -> tuple[list[Row], str]:
+    """One run, where it is done, by the code that is expected. → its rows as cells, or why it failed"""
+    if code and code != code_of("here"):
+        return [], f"its worker has {code_of('here')}, the driver {code}"
     # in sequence: what a library runs in parallel within a run would be Dask's, which starts another run meanwhile
     with _ONE_AT_A_TIME, parallel_config("sequential"):
         before, start = torch.get_num_threads(), time.perf_counter()
@@ -232,8 +214,13 @@ def _text(value: Any, what: str = "a value in a results file") -> str:
     value = value.item() if hasattr(value, "item") else value
     if value is not None and not isinstance(value, str | int | float | bool):
         raise ValueError(f"{what} must be a number, string, boolean or None, got {value!r}")
-    if isinstance(value, str) and any(c in value for c in "\r\n"):
-        raise ValueError(f"{what} must be one line, got {value!r}")
+    if isinstance(value, str):
+        if any(c in value for c in "\r\n\0") or (
+            not value.isascii() and value.encode(errors="replace").decode() != value
+        ):
+            raise ValueError(f"{what} must be one line of text, got {value[:200]!r}")
+        if len(value) > LONGEST:
+            raise ValueError(f"{what} must be at most {LONGEST:,} characters long, got {len(value):,}")
     return value if isinstance(value, str) else "" if value is None else repr(value)
 
 

@@ -6,9 +6,9 @@ and end within seconds of the process that started them, however that ends.
 
 import atexit
 import contextlib
-import functools
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import warnings
@@ -20,9 +20,11 @@ from typing import Any
 from joblib import cpu_count
 
 from superpos.provenance import revision, versions
+from superpos.settings import whole_number
 
-__all__ = ["Workers", "local", "on_cluster", "reason_of", "workers"]
+__all__ = ["Workers", "code_of", "local", "on_cluster", "reason_of", "workers"]
 
+IDLE = 300.0  # seconds after which processes without work end
 WATCHED = 1.0  # seconds between looks of a worker for the process that started it
 JOINED = 60  # seconds that a cluster is waited for until it has a worker
 
@@ -39,8 +41,8 @@ class Workers:
 def workers(n_jobs: int | None, cluster: str | None, limit: float | None) -> Iterator[Workers]:
     """Those of a cluster where its address is given; this process for one job without a limit; else n processes.
 
-    Raises ValueError for a limit on a cluster, whose workers nobody here can end, and ConnectionError where the scheduler
-    cannot be reached, has no worker, or whose workers have other versions of superpos or torch.
+    Raises ValueError for fewer jobs than one, and for a limit on a cluster, whose workers nobody here can end; and
+    ConnectionError where the scheduler cannot be reached, has no worker, or whose workers have another superpos or torch.
     """
     if cluster is not None:
         if limit is not None:
@@ -48,11 +50,13 @@ def workers(n_jobs: int | None, cluster: str | None, limit: float | None) -> Ite
         with on_cluster(cluster) as found:
             yield found
         return
-    n_jobs = n_jobs or cpu_count()
+    n_jobs = cpu_count() if n_jobs is None else n_jobs
+    whole_number("n_jobs", n_jobs, 1)
     if n_jobs == 1 and limit is None:
         yield Workers(_here, lambda: 1)
     else:
-        yield local(n_jobs, limit)
+        with local(n_jobs, limit) as found:
+            yield found
 
 
 def _here(function: Callable[..., Any], one: Any) -> Future:
@@ -62,25 +66,64 @@ def _here(function: Callable[..., Any], one: Any) -> Future:
     return future
 
 
-@functools.cache
-def _pool(n_jobs: int) -> Any:
-    from pebble import ProcessPool
+class _Kept:
+    """The pool that is kept from sweep to sweep: of one size, and of one path for modules. It ends when it has been idle."""
 
-    spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    pool = ProcessPool(n_jobs, initializer=_end_with, initargs=(os.getpid(),), context=spawn)
-    atexit.register(pool.join)
-    atexit.register(pool.stop)
-    return pool
+    def __init__(self) -> None:
+        self.pool, self.of, self.timer = None, None, None
+
+    def get(self, n_jobs: int) -> Any:
+        """The pool, made anew where it is none, broken, of another size or of another path."""
+        from pebble import ProcessPool
+
+        of = (n_jobs, tuple(sys.path), os.getcwd())
+        if self.pool is None or not self.pool.active or self.of != of:
+            self.end()
+            spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+            self.pool = ProcessPool(n_jobs, initializer=_end_with, initargs=(os.getpid(),), context=spawn)
+            self.of = of
+        return self.pool
+
+    def rest(self) -> None:
+        """Have the pool end when nothing is asked of it for IDLE seconds."""
+        self.stay()
+        self.timer = threading.Timer(IDLE, self.end)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def stay(self) -> None:
+        """Do not have it end."""
+        if self.timer:
+            self.timer.cancel()
+
+    def end(self) -> None:
+        """End the processes, and what they do."""
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.stop()
+            pool.join()
 
 
-def local(n_jobs: int, limit: float | None) -> Workers:
-    """n processes of this machine, each ended and replaced where a run takes more than `limit` seconds."""
+_KEPT = _Kept()
+atexit.register(_KEPT.end)
+
+
+@contextlib.contextmanager
+def local(n_jobs: int, limit: float | None) -> Iterator[Workers]:
+    """n processes of this machine, each ended and replaced where a run takes more than `limit` seconds.
+
+    They are those of the last sweep where that had as many, and so have the modules that it imported, as they were then.
+    """
     import cloudpickle
 
     def submit(function: Callable[..., Any], one: Any) -> Future:
-        return _pool(n_jobs).schedule(_unpacked, args=[cloudpickle.dumps((function, one))], timeout=limit)
+        return _KEPT.get(n_jobs).schedule(_unpacked, args=[cloudpickle.dumps((function, one))], timeout=limit)
 
-    return Workers(submit, lambda: n_jobs)
+    _KEPT.stay()
+    try:
+        yield Workers(submit, lambda: n_jobs)
+    finally:
+        _KEPT.rest()
 
 
 def _unpacked(packed: bytes) -> Any:
@@ -118,7 +161,7 @@ def on_cluster(address: str) -> Iterator[Workers]:
             raise ConnectionError(
                 f"the scheduler at {address} has no worker; start one with: dask worker {address}"
             ) from error
-        _check_versions(client)
+        _check_versions(client, address)
         _warn_of_threads(client, address)
         executor = client.get_executor(pure=False)
         try:
@@ -129,22 +172,23 @@ def on_cluster(address: str) -> Iterator[Workers]:
             executor.shutdown(wait=False)
 
 
-def _code() -> str:
-    return f"{versions()}, code {revision()}"
+def code_of(cluster: str | None) -> str | None:
+    """What code this process has, where a cluster is asked for: its workers must have the same."""
+    return f"{versions()}, code {revision()}" if cluster else None
 
 
-def _check_versions(client: Any) -> None:
+def _check_versions(client: Any, address: str) -> None:
     """ConnectionError where a worker has not the code of this process, so that rows would be of several."""
     try:
-        found = client.run(_code)
+        found = client.run(code_of, address)
     except Exception as error:  # whatever keeps a worker from saying what it has
         raise ConnectionError(
             f"a worker could not say which superpos it has: {type(error).__name__}: {error}"
         ) from error
     for worker, theirs in found.items():
-        if theirs != _code():
+        if theirs != code_of(address):
             raise ConnectionError(
-                f"worker {worker} has {theirs}, this process {_code()}: rows would not be of one code"
+                f"worker {worker} has {theirs}, this process {code_of(address)}: rows would not be of one code"
             )
 
 
@@ -166,7 +210,7 @@ def reason_of(error: BaseException, limit: float | None) -> str:
         code = error.exitcode
         how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
         return f"its process was ended {how}" + (", as the system does where memory is short" if code == -9 else "")
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) and limit is not None:
         return f"it took longer than the limit of {limit:g} s"
     if isinstance(error, CancelledError):
         raise error

@@ -235,9 +235,9 @@ def test_a_run_that_was_under_way_when_its_process_was_killed_comes_last(tmp_pat
     held = store.Store(path, ["x"])
     with held._transaction() as connection:
         connection.execute(
-            "INSERT INTO claims VALUES (?, ?)", [json.dumps(["0"]), f"{socket.gethostname()} 999999999 1.0"]
+            "INSERT INTO claims VALUES (?, ?)", [json.dumps(["0"]), f"{socket.gethostname()} 999999999 1.0 a"]
         )
-    held._connection.close()
+    held._connection.close()  # as where the process was killed
     assert sweep.run(square, runs(3), path, n_jobs=1).y.tolist() == [0, 1, 4]
     assert [one.name for one in tmp_path.iterdir()] == ["rows.csv"]
 
@@ -458,6 +458,101 @@ def test_tensors_of_other_programs_are_named(tmp_path):
         sae.SparseAutoencoder.load(path)
     told("weights: those of another program", "nothing", said.value, tmp_path)
     assert SafetensorError is not None
+
+
+def test_two_sweeps_that_open_and_close_one_store_meet_in_one_file(tmp_path):
+    """A store is neither opened nor removed while another process does the one or the other."""
+    code = "import sys; from superpos.store import Store\nfor _ in range(40): Store(sys.argv[1], ['x']).close()"
+    words = [sys.executable, "-c", code, str(tmp_path / "rows.csv")]
+    both = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(one.communicate()[1], one.returncode) for one in both] == [("", 0)] * 3
+    assert list(tmp_path.iterdir()) == []
+    first = store.Store(tmp_path / "rows.csv", ["x"])
+    second = store.Store(tmp_path / "rows.csv", ["x"])
+    assert first.claim(("1",))
+    first._leave()
+    assert not (tmp_path / "rows.csv").exists()
+    assert second.claim(("1",)), "the first has gone"
+    second.save(("1",), [{"x": "1", "row": "1/1"}])
+    second.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_a_store_knows_whose_runs_it_holds(tmp_path):
+    path = tmp_path / "rows.csv"
+    killed = store.Store(path, ["x"])
+    killed.save(("0",), [{"x": "0", "row": "1/1"}])
+    killed._connection.close()
+    with pytest.raises(ValueError, match=r"rows.csv holds runs with parameters x; got z"):
+        sweep.run(lambda z: {"y": z}, sweep.expand(z=[0, 1]), path, n_jobs=1)
+    assert not path.exists()
+    assert sweep.run(square, runs(2), path, n_jobs=1).x.tolist() == [0, 1]
+
+
+def test_rows_cut_while_a_sweep_runs_are_kept_aside(tmp_path):
+    path = tmp_path / "rows.csv"
+    four_rows(path)
+    held = store.Store(path, ["x"])
+    path.write_text(path.read_text() + "9,1/1,8")
+    held.save(("5",), [{"x": "5", "row": "1/1", "y": "25"}])
+    with pytest.warns(UserWarning, match=r"held 1 row of runs that are not all there"):
+        held.close()
+    assert (tmp_path / "rows.csv.cut").read_text() == "9,1/1,8\n"
+    assert sweep.read(path).x.tolist() == [0, 1, 2, 3, 5]
+
+
+def test_a_file_damaged_while_a_sweep_runs_blocks_no_later_sweep(tmp_path):
+    path = tmp_path / "rows.csv"
+    good = four_rows(path)
+
+    def damages(x):
+        path.write_text(good.replace("\n1,", "\n<<<<<<< HEAD\n1,", 1))
+        return square(x)
+
+    with pytest.raises(ValueError, match=r"the mark of an unended merge"):
+        sweep.run(damages, runs(6), path, n_jobs=1)
+    path.write_text(good)
+    assert sweep.run(square, runs(6), path, n_jobs=1).y.tolist() == [x * x for x in range(6)]
+
+
+def test_workers_that_were_killed_idle_are_replaced(tmp_path):
+    sweep.run(square, runs(2), n_jobs=2)
+    for worker in psutil.Process().children():
+        if "spawn_main" in " ".join(worker.cmdline()):
+            worker.kill()
+    time.sleep(1)
+    assert sweep.run(square, runs(4), n_jobs=2).y.tolist() == [0, 1, 4, 9]
+
+
+def test_small_asks(tmp_path, monkeypatch):
+    assert sweep.run(lambda: {"y": 1}, [{}], n_jobs=1).y.tolist() == [1]
+    with pytest.raises(ValueError, match="n_jobs must be at least 1, got -1"):
+        sweep.run(square, runs(2), n_jobs=-1)
+    for value, words in (
+        ("a\0b", "one line of text"),
+        ("\ud800", "one line of text"),
+        ("a" * 100_001, "at most 100,000"),
+    ):
+        with pytest.raises(RuntimeError, match=words):
+            sweep.run(lambda x, value=value: {"y": value}, runs(1), n_jobs=1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def moves(x):
+        os.chdir(tmp_path / "elsewhere")
+        return square(x)
+
+    sweep.run(moves, runs(2), "rows.csv", n_jobs=1)
+    assert (tmp_path / "rows.csv").exists()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "rows.csv")
+    sweep.run(square, runs(3), tmp_path / "link.csv", n_jobs=1)
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(sweep.read(tmp_path / "rows.csv")) == 3
+    (tmp_path / "rows.csv").write_text("\ufeff" + (tmp_path / "rows.csv").read_text())
+    assert len(sweep.run(square, runs(3), tmp_path / "rows.csv", n_jobs=1)) == 3
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(ValueError, match=r"empty.csv is empty"):
+        sweep.read(tmp_path / "empty.csv")
 
 
 def test_the_page_of_faults_says_what_was_said():
