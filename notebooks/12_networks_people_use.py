@@ -203,5 +203,5 @@ print(analysis.verdict(here.committed))
 # had been stored as JPEG of quality 75), not on what they were trained for; the quality column of the rows says how well they do on
 # these. 8,000 rows are few beside what published SAEs are trained on: more rows could let the count answer where it now refuses.
 #
-# **Exercise.** Read another layer of a network of your own with {func}`superpos.measure`, with and without `leave_out=(0,)`, and
+# **Exercise.** Read another layer of a network of your own with `superpos.measure`, with and without `leave_out=(0,)`, and
 # compare `length_ratio`.
