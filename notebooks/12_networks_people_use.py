@@ -154,7 +154,8 @@ charts.lines(
 #
 # The texts that move the codes with the largest shares most, in the middle layer, by a TopK SAE; the token that was read stands between
 # « and ». These are codes of one SAE, with which another does not have to agree. Look at where in its text a token stands before you
-# read a meaning into it: a code can stand for the position alone, whatever is written there.
+# read a meaning into it: a code can stand for the position alone, whatever is written there. And look at its share: a code with half
+# of all shares can write little but the mean of the stream, and then F says how large that is beside the rest.
 
 # %%
 for network in ("MiniLM", "SmolLM2"):

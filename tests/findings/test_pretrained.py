@@ -210,7 +210,7 @@ def test_tables_by_hand(tmp_path):
     shape = analysis.shown_shapes(rows)
     assert shape.loc["SmolLM2, published"].tolist() == [0.5, 0.0, 2.0]
     assert shape.loc["SmolLM2, TopK"].tolist() == [0.0, 1.0, 9.0]
-    assert shape.loc["Pythia-70M, MLP (paper)"].tolist() == pytest.approx([0.2, 1.0, 10.5 / 3.1])
+    assert shape.loc["Pythia MLP (paper)"].tolist() == pytest.approx([0.2, 1.0, 10.5 / 3.1])
     lines = analysis.shapes(rows)
     assert lines[lines.line == "SmolLM2, published"].ratio.tolist() == pytest.approx([0.5, 2.0, 1.0])
     assert analysis.beside_controls(rows)["over shuffled"].tolist() == [0.5] * 3
@@ -226,7 +226,11 @@ def test_tables_by_hand(tmp_path):
 
 
 def test_codes_of_one_position_by_hand(tmp_path):
-    table = pd.DataFrame({"network": "minilm", "code": [1, 1, 2, 2], "position": [5, 15, 5, 16], "row": "1/1"})
-    table.drop(columns="row").to_csv(tmp_path / "pretrained_top.csv", index=False)
+    table = pd.DataFrame(
+        {"network": "minilm", "code": [1, 1, 2, 2], "position": [5, 15, 5, 16], "share": [0.4, 0.4, 0.1, 0.1]}
+    )
+    table.to_csv(tmp_path / "pretrained_top.csv", index=False)
     said = analysis.positions(sweep.Rows(tmp_path))
-    assert said == "In MiniLM 1 of 2 codes are moved most by tokens that lie within 10 positions of each other."
+    assert said == (
+        "In MiniLM 1 of 2 codes are moved most by tokens that lie within 10 positions of each other; the largest share is 40%."
+    )

@@ -44,8 +44,8 @@ REASONS = {  # how a reason begins: in few words
     "codes are in use": "too many codes",
 }
 PYTHIA = {  # Bereska 2025: F in thousands of Pythia-70M's residual stream after layers 0 to 5, and of its MLPs
-    "Pythia-70M, residual stream (paper)": (4.5, 6.9, 5.1, 3.8, 5.4, 3.2),
-    "Pythia-70M, MLP (paper)": (6.3, 10.5, 5.5, 6.1, 5.4, 3.1),
+    "Pythia stream (paper)": (4.5, 6.9, 5.1, 3.8, 5.4, 3.2),
+    "Pythia MLP (paper)": (6.3, 10.5, 5.5, 6.1, 5.4, 3.1),
 }
 
 
@@ -210,12 +210,12 @@ def top(rows: Rows, network: str) -> pd.DataFrame:
 
 
 def positions(rows: Rows, within: int = 10) -> str:
-    """How many codes are moved most by tokens at nearly one position of their texts, a sentence for each network."""
+    """How many codes are moved most by tokens at nearly one position of their texts, and the largest share of one."""
     found = []
     for name, table in rows["pretrained_top"].groupby("network", sort=False):
         spread = table.groupby("code").position.agg(lambda places: places.max() - places.min())
         found.append(
             f"In {TITLES[str(name)]} {int((spread <= within).sum())} of {len(spread)} codes are moved most by tokens that lie "
-            f"within {within} positions of each other."
+            f"within {within} positions of each other; the largest share is {table.share.max():.0%}."
         )
     return "\n".join(found)
