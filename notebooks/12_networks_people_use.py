@@ -199,10 +199,10 @@ here.rows("pretrained", "pretrained_top")
 print(analysis.verdict(here.committed))
 
 # %% [markdown]
-# **What did not fit.** Rows of SmolLM2's untrained twin, and the count on its shuffled layers, exist for three of its thirty layers
-# only. The networks were read on Python's manual and on images of CIFAR-10 that were made larger (and
-# had been stored as JPEG of quality 75), not on what they were trained for; the quality column of the rows says how well they do on
-# these. 8,000 rows are few beside what published SAEs are trained on: more rows could let the count answer where it now refuses.
+# **What did not fit.** SmolLM2's untrained twin is read at three of its thirty layers, and its controls are not counted; those of
+# EfficientNet are counted at four of sixteen. The networks were read on Python's manual and on images of CIFAR-10 that were made larger
+# (and had been stored as JPEG of quality 75), not on what they were trained for; the column `quality` of the rows says how well they do
+# on these. 8,000 rows are few beside what published SAEs are trained on: more rows could let the count answer where it now refuses.
 #
 # **Exercise.** Read another layer of a network of your own with `superpos.measure`, with and without `leave_out=(0,)`, and
 # compare `length_ratio`.
