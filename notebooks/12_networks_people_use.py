@@ -81,7 +81,7 @@ answered[["network", "state", "layers", "counted", "why"]]
 # %% [markdown]
 # ## What three SAEs say
 #
-# An SAE always gives a number. Choose a network and a reading: where the line of the trained network runs no higher than those of the
+# An SAE always gives a number $F$ of features, and with the $N$ neurons of the layer $\psi = F / N$. Choose a network and a reading: where the line of the trained network runs no higher than those of the
 # controls, what the SAE counts is in any network of this shape, or in the values of single neurons.
 
 # %% mystnb={"figure": {"caption": "ψ over the layers, of the trained network, its untrained twin and the shuffled layer, by network and SAE.", "name": "fig-published-layers"}} tags=["hide-input", "nbval-ignore-output"]

@@ -22,16 +22,29 @@ PARTS = {  # what a part is called in the table: how its files begin
     "findings": "tests/findings",
     "core": "tests/",
 }
-LONGEST = ("site", "adversarial", "algorithms", "sweep", "llc", "contributing", "benchmarks", "survey", "pretraining")
+LONGEST = (
+    "site",
+    "faults",
+    "adversarial",
+    "sweep",
+    "algorithms",
+    "places",
+    "llc",
+    "contributing",
+    "benchmarks",
+    "survey",
+    "pretraining",
+)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist writes the groups into the names of tests
+@pytest.hookimpl(wrapper=True)  # before pytest-xdist writes the groups into the names of tests
 def pytest_collection_modifyitems(items):
     """A file is done in one process, since its tests share what they load; but each chapter by itself. The longest first."""
     for item in items:
         if item.originalname != "test_outputs_repeat":
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=_place)
+    return (yield)
 
 
 def _place(item):

@@ -23,7 +23,7 @@ PROVENANCE = {"row": "1/1", "revision": "a", "versions": "v", "device": "cpu", "
 
 def saved(folder, name, lines):
     folder.mkdir(exist_ok=True)
-    pd.DataFrame([PROVENANCE | {"reason": ""} | line for line in lines]).to_csv(folder / f"{name}.csv", index=False)
+    pd.DataFrame([{"reason": ""} | line | PROVENANCE for line in lines]).to_csv(folder / f"{name}.csv", index=False)
     return Rows(folder)
 
 
