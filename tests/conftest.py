@@ -8,6 +8,7 @@ from collections import defaultdict
 
 import pytest
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 # Workers of pytest-xdist share the cores. To be said before torch is imported.
 os.environ |= {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
@@ -37,14 +38,22 @@ LONGEST = (
 )
 
 
-@pytest.hookimpl(wrapper=True)  # before pytest-xdist writes the groups into the names of tests
+class ByFile(LoadScopeScheduling):
+    """A file is done in one process, since its tests share what they load; but each chapter by itself."""
+
+    def _split_scope(self, nodeid):
+        return nodeid if "test_outputs_repeat" in nodeid else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """The marks of groups that pytest-xdist knows do not reach this version of pytest."""
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """A file is done in one process, since its tests share what they load; but each chapter by itself. The longest first."""
-    for item in items:
-        if item.originalname != "test_outputs_repeat":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """The longest first."""
     items.sort(key=_place)
-    return (yield)
 
 
 def _place(item):
