@@ -57,9 +57,11 @@ def parse(path: str | Path) -> Table:
     the rows of a run that are not all there, are `cut`.
     """
     path = Path(path)
-    if not path.exists():
-        return Table()
-    text, _, tail = _text_of(path).rpartition("\n")
+    return _taken_apart(path, _text_of(path)) if path.exists() else Table()
+
+
+def _taken_apart(path: Path, text: str) -> Table:
+    text, _, tail = text.rpartition("\n")
     records = list(_records(path, text))
     if not records:
         return Table(cut=[f"{tail}\n"] if tail else [])
@@ -167,20 +169,16 @@ def write(path: str | Path, columns: Sequence[str], runs: Mapping[Key, list[Row]
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)
-        _settle(path.parent)
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; the file is as it was", str(path)) from error
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def _settle(folder: Path) -> None:
-    """Wait until the names in a folder lie on the disk."""
-    place = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
+    if hasattr(os, "O_DIRECTORY"):  # wait until the name lies on the disk, where a folder can be asked
+        place = os.open(path.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
 
 
 def _rank(cell: str) -> tuple[int, float, str]:
@@ -222,13 +220,11 @@ def read(path: str | Path) -> pd.DataFrame:
     text = _text_of(Path(path))
     if not text.strip():
         raise ValueError(f"{path} is empty: expected rows under the names of columns")
-    if "row" in text.partition("\n")[0].split(","):
-        table = parse(path)
-        if table.cut:
-            raise ValueError(
-                f"{path} holds {len(table.cut)} rows of runs that are not all there, as {table.cut[0].strip()!r}"
-            )
-    return pd.read_csv(path)
+    if "row" in text.partition("\n")[0].split(","):  # other tables lie in these folders too
+        cut = _taken_apart(Path(path), text).cut
+        if cut:
+            raise ValueError(f"{path} holds {len(cut)} rows of runs that are not all there, as {cut[0].strip()!r}")
+    return pd.read_csv(io.StringIO(text))
 
 
 def numbers(text: str) -> list[int | float]:

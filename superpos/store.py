@@ -6,7 +6,6 @@ number of processes of one machine may share a store; a claim goes with its proc
 network file systems do not carry: processes of several machines share work through a cluster, whose driver alone writes.
 """
 
-import fcntl
 import json
 import os
 import socket
@@ -15,7 +14,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,15 @@ import psutil
 from superpos import results
 from superpos.results import Key, Row, Table
 
-__all__ = ["Store"]
+try:
+    import fcntl
+except ImportError:  # on Windows, where a folder cannot be locked, a store stays where it is
+    fcntl = None
 
-EXPORTED, SHARE = (
-    30.0,
-    20.0,
-)  # seconds between exports while a sweep runs, and that in units of how long one takes, at least
+__all__ = ["Store", "finished"]
+
+EXPORTED = 30.0  # seconds between exports while a sweep runs, at least
+SHARE = 20.0  # and at least so many times what an export takes
 WAIT = 60.0  # seconds that a process waits for another's transaction
 CLOCK = 10.0  # seconds by which the start of a process may seem to move, as where the system's clock is set
 SCHEMA = """
@@ -109,11 +111,6 @@ class Store:
         """Finished runs that are not in the results file yet."""
         return {_key(key): json.loads(rows) for key, rows in self._connection.execute("SELECT key, rows FROM runs")}
 
-    def runs(self) -> dict[Key, list[Row]]:
-        """The rows of all finished runs."""
-        own = self._own()  # before the table: an export in between would hide them from both
-        return {**own, **self.table().runs}
-
     def done(self) -> set[Key]:
         """The finished runs."""
         own = {_key(key) for (key,) in self._connection.execute("SELECT key FROM runs")}
@@ -184,12 +181,16 @@ class Store:
     def _leave(self) -> None:
         """Close the connection, and remove the file where it holds nothing and no other sweep has it open."""
         _OPEN.discard(self._owner)
-        with _alone(self.path.parent):
+        with _alone(self.path.parent) as alone:
             try:
                 count = "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM claims) + (SELECT count(*) FROM failures)"
                 (left,) = self._connection.execute(count).fetchone()
                 # the mode changes only where no other connection is open, and none can be opened while we are alone
-                if not left and self._connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",):
+                if (
+                    alone
+                    and not left
+                    and self._connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+                ):
                     self.file.unlink(missing_ok=True)
             except sqlite3.OperationalError:  # another sweep has it open
                 pass
@@ -210,13 +211,31 @@ class Store:
         )
 
 
+def finished(path: str | Path) -> dict[Key, list[Row]]:
+    """The rows of all runs that a sweep has finished, be it under way, ended or killed. Raises as `results.parse` does."""
+    path, own = Path(path).resolve(), {}
+    file = path.with_name(f"{path.name}.sqlite")
+    if file.exists():
+        link = f"{file.as_uri()}?mode=ro"
+        # it may be being made, or removed
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(link, uri=True, timeout=WAIT)) as connection:
+            own = {_key(key): json.loads(rows) for key, rows in connection.execute("SELECT key, rows FROM runs")}
+    return {**own, **results.parse(path).runs}  # read last: an export in between would hide runs from both
+
+
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process opens or removes a store of this folder. The lock is the folder's own, and leaves no file."""
+def _alone(folder: Path) -> Iterator[bool]:
+    """Inside, no other process opens or removes a store of this folder. The lock is the folder's own, and leaves no file.
+
+    Gives False where a folder cannot be locked.
+    """
+    if fcntl is None:
+        yield False
+        return
     place = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(place, fcntl.LOCK_EX)
-        yield
+        yield True
     finally:
         os.close(place)
 

@@ -29,7 +29,7 @@ from superpos.provenance import PROVENANCE, provenance
 from superpos.results import Key, Row, Rows, made_by, numbers, read
 from superpos.settings import build, defaults, flat
 from superpos.store import Store
-from superpos.workers import Workers, code_of, reason_of, workers
+from superpos.workers import Workers, code, reason_of, workers
 
 __all__ = ["Rows", "expand", "made_by", "numbers", "read", "run"]
 
@@ -79,9 +79,9 @@ def run(
     sweep = _Sweep(path, runs)
     try:
         with workers(n_jobs, cluster, limit) as at:
-            sweep.go(at, functools.partial(_call, function, threads, code_of(cluster)), limit)
+            sweep.go(at, functools.partial(_call, function, threads, code() if cluster else ""), limit)
     finally:
-        sweep.close()
+        sweep.store.close()
     sweep.complain()
     return sweep.frame()
 
@@ -164,19 +164,15 @@ class _Sweep:
 
     def frame(self) -> pd.DataFrame:
         """The rows of the runs, in their order."""
-        table = results.parse(self.store.path)
+        table = self.store.table()
         rows = [row for key in self.runs for row in table.runs[key]]
         return pd.read_csv(io.StringIO(results.lines(table.columns, rows)))
 
-    def close(self) -> None:
-        """Bring what was finished into the results file."""
-        self.store.close()
 
-
-def _call(function: Callable[..., Any], threads: int, code: str | None, one: Any) -> tuple[list[Row], str]:
-    """One run, where it is done, by the code that is expected. → its rows as cells, or why it failed"""
-    if code and code != code_of("here"):
-        return [], f"its worker has {code_of('here')}, the driver {code}"
+def _call(function: Callable[..., Any], threads: int, expected: str, one: Any) -> tuple[list[Row], str]:
+    """One run, where it is done, by the code that is expected ("": any). → its rows as cells, or why it failed"""
+    if expected and expected != code():
+        return [], f"its worker has {code()}, the driver {expected}"
     # in sequence: what a library runs in parallel within a run would be Dask's, which starts another run meanwhile
     with _ONE_AT_A_TIME, parallel_config("sequential"):
         before, start = torch.get_num_threads(), time.perf_counter()

@@ -22,7 +22,7 @@ from joblib import cpu_count
 from superpos.provenance import revision, versions
 from superpos.settings import whole_number
 
-__all__ = ["Workers", "code_of", "local", "on_cluster", "reason_of", "workers"]
+__all__ = ["Workers", "code", "local", "on_cluster", "reason_of", "workers"]
 
 IDLE = 300.0  # seconds after which processes without work end
 WATCHED = 1.0  # seconds between looks of a worker for the process that started it
@@ -67,41 +67,42 @@ def _here(function: Callable[..., Any], one: Any) -> Future:
 
 
 class _Kept:
-    """The pool that is kept from sweep to sweep: of one size, and of one path for modules. It ends when it has been idle."""
+    """The pool of the last sweep, until the next takes it or it has been idle for IDLE seconds."""
 
     def __init__(self) -> None:
-        self.pool, self.of, self.timer = None, None, None
+        self.pool, self.of, self.timer, self.lock = None, None, threading.Timer(0, self.end), threading.Lock()
 
-    def get(self, n_jobs: int) -> Any:
-        """The pool, made anew where it is none, broken, of another size or of another path."""
-        from pebble import ProcessPool
+    def take(self, of: tuple) -> Any:
+        """The pool, where it is whole and was made for the same number of jobs and the same path of modules. Else None."""
+        self.timer.cancel()
+        with self.lock:
+            (pool, self.pool), was = (self.pool, None), self.of
+        if pool is not None and (was != of or not pool.active):
+            _end(pool)
+            return None
+        return pool
 
-        of = (n_jobs, tuple(sys.path), os.getcwd())
-        if self.pool is None or not self.pool.active or self.of != of:
-            self.end()
-            spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-            self.pool = ProcessPool(n_jobs, initializer=_end_with, initargs=(os.getpid(),), context=spawn)
-            self.of = of
-        return self.pool
-
-    def rest(self) -> None:
-        """Have the pool end when nothing is asked of it for IDLE seconds."""
-        self.stay()
+    def give(self, pool: Any, of: tuple) -> None:
+        """Keep a pool in place of the one that is kept."""
+        self.end()
+        with self.lock:
+            self.pool, self.of = pool, of
         self.timer = threading.Timer(IDLE, self.end)
         self.timer.daemon = True
         self.timer.start()
 
-    def stay(self) -> None:
-        """Do not have it end."""
-        if self.timer:
-            self.timer.cancel()
-
     def end(self) -> None:
-        """End the processes, and what they do."""
-        pool, self.pool = self.pool, None
+        """End the processes that are kept."""
+        self.timer.cancel()
+        with self.lock:
+            pool, self.pool = self.pool, None
         if pool is not None:
-            pool.stop()
-            pool.join()
+            _end(pool)
+
+
+def _end(pool: Any) -> None:
+    pool.stop()
+    pool.join()
 
 
 _KEPT = _Kept()
@@ -115,15 +116,19 @@ def local(n_jobs: int, limit: float | None) -> Iterator[Workers]:
     They are those of the last sweep where that had as many, and so have the modules that it imported, as they were then.
     """
     import cloudpickle
+    from pebble import ProcessPool
+
+    of = (n_jobs, tuple(sys.path), os.getcwd())
+    spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    pool = _KEPT.take(of) or ProcessPool(n_jobs, initializer=_end_with, initargs=(os.getpid(),), context=spawn)
 
     def submit(function: Callable[..., Any], one: Any) -> Future:
-        return _KEPT.get(n_jobs).schedule(_unpacked, args=[cloudpickle.dumps((function, one))], timeout=limit)
+        return pool.schedule(_unpacked, args=[cloudpickle.dumps((function, one))], timeout=limit)
 
-    _KEPT.stay()
     try:
         yield Workers(submit, lambda: n_jobs)
     finally:
-        _KEPT.rest()
+        _KEPT.give(pool, of)
 
 
 def _unpacked(packed: bytes) -> Any:
@@ -161,7 +166,7 @@ def on_cluster(address: str) -> Iterator[Workers]:
             raise ConnectionError(
                 f"the scheduler at {address} has no worker; start one with: dask worker {address}"
             ) from error
-        _check_versions(client, address)
+        _check_versions(client)
         _warn_of_threads(client, address)
         executor = client.get_executor(pure=False)
         try:
@@ -172,24 +177,22 @@ def on_cluster(address: str) -> Iterator[Workers]:
             executor.shutdown(wait=False)
 
 
-def code_of(cluster: str | None) -> str | None:
-    """What code this process has, where a cluster is asked for: its workers must have the same."""
-    return f"{versions()}, code {revision()}" if cluster else None
+def code() -> str:
+    """What code this process has."""
+    return f"{versions()}, code {revision()}"
 
 
-def _check_versions(client: Any, address: str) -> None:
+def _check_versions(client: Any) -> None:
     """ConnectionError where a worker has not the code of this process, so that rows would be of several."""
     try:
-        found = client.run(code_of, address)
+        found = client.run(code)
     except Exception as error:  # whatever keeps a worker from saying what it has
         raise ConnectionError(
             f"a worker could not say which superpos it has: {type(error).__name__}: {error}"
         ) from error
     for worker, theirs in found.items():
-        if theirs != code_of(address):
-            raise ConnectionError(
-                f"worker {worker} has {theirs}, this process {code_of(address)}: rows would not be of one code"
-            )
+        if theirs != code():
+            raise ConnectionError(f"worker {worker} has {theirs}, this process {code()}: rows would not be of one code")
 
 
 def _warn_of_threads(client: Any, address: str) -> None:
@@ -207,9 +210,9 @@ def reason_of(error: BaseException, limit: float | None) -> str:
     from pebble import ProcessExpired
 
     if isinstance(error, ProcessExpired):
-        code = error.exitcode
-        how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
-        return f"its process was ended {how}" + (", as the system does where memory is short" if code == -9 else "")
+        status = error.exitcode
+        how = f"by signal {-status}" if status < 0 else f"with exit status {status}"
+        return f"its process was ended {how}" + (", as the system does where memory is short" if status == -9 else "")
     if isinstance(error, TimeoutError) and limit is not None:
         return f"it took longer than the limit of {limit:g} s"
     if isinstance(error, CancelledError):

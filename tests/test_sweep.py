@@ -1,10 +1,7 @@
 """Saved run by run, resumed after kill -9, shared by processes, honest about what failed."""
 
-import contextlib
-import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,7 +11,7 @@ import pandas as pd
 import pytest
 from joblib import Parallel, delayed
 
-from superpos import networks, results, sweep
+from superpos import networks, store, sweep
 from superpos.provenance import PROVENANCE
 from superpos.settings import Count, Positive, settings
 
@@ -186,17 +183,8 @@ def start(tmp_path, n_jobs):
 
 
 def stored(path):
-    """When each run finished that a sweep has done so far, by x: those in its store and those in its results file."""
-    found = {row["x"]: row["finished"] for rows in results.parse(path).runs.values() for row in rows}
-    file = path.with_name(f"{path.name}.sqlite")
-    if file.exists():
-        with (
-            contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection,
-            contextlib.suppress(sqlite3.OperationalError),
-        ):
-            for (rows,) in connection.execute("SELECT rows FROM runs"):
-                found |= {row["x"]: row["finished"] for row in json.loads(rows)}
-    return {int(x): finished for x, finished in found.items()}
+    """When each run ended that a sweep has finished so far, by x."""
+    return {int(rows[0]["x"]): rows[0]["finished"] for rows in store.finished(path).values()}
 
 
 def wait_for_rows(path, n, seconds=60):

@@ -1,9 +1,7 @@
 """Adversarial training read: tasks, the paper's schedule, rows that are what they say."""
 
-import contextlib
 import os
 import signal
-import sqlite3
 import threading
 import time
 
@@ -15,7 +13,7 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from book.run import RESULTS
-from superpos import checkpoint, metrics, networks, sae, sweep, training
+from superpos import checkpoint, metrics, networks, sae, store, sweep, training
 from superpos.activations import Rows
 from superpos.attacks import Attack
 from superpos.findings.adversarial import analysis, runs, slopes, task
@@ -282,19 +280,11 @@ def test_a_grid_on_a_cluster_that_loses_a_worker_has_every_run_once(tmp_path):
     asked = sweep.expand(runs.AttackRun, **axes)
     path = tmp_path / "rows.csv"
 
-    def saved():
-        """How many runs lie in the store of the sweep."""
-        file = path.with_name("rows.csv.sqlite")
-        if file.exists():
-            with contextlib.closing(sqlite3.connect(file)) as rows, contextlib.suppress(sqlite3.OperationalError):
-                return rows.execute("SELECT count(*) FROM runs").fetchone()[0]
-        return 0
-
     def kill_one(cluster):
         with distributed.Client(cluster.scheduler_address) as client:
             processes = client.run(os.getpid)
             until = time.monotonic() + 120
-            while not (saved() or time.monotonic() > until):
+            while not (store.finished(path) or time.monotonic() > until):
                 time.sleep(0.02)
             busy = [address for address, tasks in client.processing().items() if tasks]
             os.kill(processes[busy[0]], signal.SIGKILL)
