@@ -14,7 +14,7 @@
 # The other chapters train networks of their own, because a finding needs several of a kind. Here are four that others trained and
 # that are used every day: a sentence encoder, a language model of thirty layers, an image classifier and a pitch tracker. All of
 # their layers are read, by three SAEs and by the {doc}`count <10_can_you_trust_f>`, which answers with an interval or refuses.
-# Beside each layer stand two controls: the same layer of an untrained twin, and the trained layer with every neuron's values
+# Beside them stand two controls: the same layer of an untrained twin, and the trained layer with every neuron's values
 # shuffled, which keeps what each neuron does and breaks what neurons do together.
 #
 # **What would make us trust a number.** The count answers, or at least the SAEs agree with each other and read something
@@ -81,8 +81,9 @@ answered[["network", "state", "layers", "counted", "why"]]
 # %% [markdown]
 # ## What three SAEs say
 #
-# An SAE always gives a number $F$ of features, and with the $N$ neurons of the layer $\psi = F / N$. Choose a network and a reading: where the line of the trained network runs no higher than those of the
-# controls, what the SAE counts is in any network of this shape, or in the values of single neurons.
+# An SAE always gives a number $F$ of features, and with the $N$ neurons of the layer $\psi = F / N$. Choose a network and a reading:
+# where the line of the trained network runs no higher than those of the controls, what the SAE counts is in any network of this
+# shape, or in the values of single neurons.
 
 # %% mystnb={"figure": {"caption": "ψ over the layers, of the trained network, its untrained twin and the shuffled layer, by network and SAE.", "name": "fig-published-layers"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
@@ -109,8 +110,8 @@ analysis.beside_controls(here.committed)
 #
 # In Pythia-70M the paper finds most features in the second of six layers and fewer towards the end, a hunchback. SmolLM2 is
 # another model, five times as deep, read by other SAEs on other texts; the figure sets shapes beside each other and replicates
-# nothing. Every line is divided by its own mean, since the SAEs do not agree on how high it runs. Whether they agree on its shape is
-# what the rank correlations below say.
+# nothing. Every line is divided by its own mean, so that shapes can be compared. Whether the SAEs agree on the shape is what the rank
+# correlations below say.
 
 # %% mystnb={"figure": {"caption": "F of the residual stream over depth, each line over its geometric mean: SmolLM2 by three SAEs on the same rows, and Pythia-70M as the paper gives it.", "name": "fig-published-depth"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(
@@ -120,7 +121,7 @@ charts.lines(
     color=charts.Axis("line", "model and reading"),
     tooltip=["layer", "F"],
 ).properties(
-    title="One model, three SAEs, three shapes",
+    title="F over depth, each line over its mean",
     description="Lines over depth: effective features of SmolLM2 by three SAEs, and of Pythia-70M from the paper, each over its mean.",
 )
 
@@ -134,9 +135,9 @@ analysis.agreement(here.committed)
 # ## One factor, many features
 #
 # Pure tones differ in pitch and phase, and CREPE is made to hear the pitch. If F counted what the data vary in, it should be
-# small. F counts directions instead: a network that must tell one pitch from the next gives each stretch of pitches a direction
-# of its own, so that one continuous factor is many features. The TwoNN dimension, which measures how many ways lead from a point
-# to its neighbours, sees the factors.
+# small. But F counts directions: a network that must tell one pitch from the next can give each stretch of pitches a direction of its
+# own, and then one continuous factor is many features. The TwoNN dimension measures how many ways lead from a point to its
+# neighbours, and is the one that should be small.
 
 # %% mystnb={"figure": {"caption": "Pure tones in CREPE-tiny: F by three SAEs, and the TwoNN dimension, by block.", "name": "fig-published-tones"}} tags=["hide-input", "nbval-ignore-output"]
 charts.lines(

@@ -33,6 +33,7 @@ __all__ = ["Store", "finished"]
 EXPORTED = 30.0  # seconds between exports while a sweep runs, at least
 SHARE = 20.0  # and at least so many times what an export takes
 WAIT = 60.0  # seconds that a process waits for another's transaction
+KILLED = "the process that did the run was killed"
 CLOCK = 10.0  # seconds by which the start of a process may seem to move, as where the system's clock is set
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, rows TEXT NOT NULL);
@@ -117,9 +118,11 @@ class Store:
         return own | set(self.table().runs)
 
     def failed(self) -> dict[Key, tuple[str, int]]:
-        """Why runs failed that are not done, and how often."""
+        """Why runs failed that are not done, and how often; those of a process that was killed are among them."""
+        claims = self._connection.execute("SELECT key, owner FROM claims")
+        killed = {_key(key): (KILLED, 1) for key, owner in claims if not _lives(owner)}
         found = self._connection.execute("SELECT key, reason, times FROM failures")
-        return {_key(key): (reason, times) for key, reason, times in found}
+        return killed | {_key(key): (reason, times) for key, reason, times in found}
 
     def claim(self, key: Key) -> bool:
         """Take a run to do, unless it is done or another sweep that goes on has it. A run whose process died counts as failed."""
@@ -132,7 +135,7 @@ class Store:
             if done or (held and _lives(held[0])):
                 return False
             if held:
-                _note_failure(connection, key, "the process that did the run was killed")
+                _note_failure(connection, key, KILLED)
             connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", [_text(key), self._owner])
         return True
 

@@ -107,8 +107,8 @@ def refused(rows: Rows) -> pd.DataFrame:
 
 def colours(answered: pd.DataFrame) -> dict[str, str]:
     """The colour of each word of `refused`, by whether all layers were counted, some or none."""
-    tones = {"all": "#cfe8d5", "some": "#f2e3b3", "none": "#e3e3e3"}
-    return {row.word: tones[row.tone] for row in answered.itertuples()}
+    hues = {"all": "#cfe8d5", "some": "#f2e3b3", "none": "#e3e3e3"}
+    return {row.word: hues[row.tone] for row in answered.itertuples()}
 
 
 def shapes(rows: Rows, network: str = "SmolLM2") -> pd.DataFrame:
@@ -184,8 +184,8 @@ def verdict(rows: Rows) -> str:
     for state in STATES[1:]:
         above = medians[f"over {state}"].dropna() > 1
         lines.append(
-            f"F of the median trained layer is above that of the {state} one in {int(above.sum())} of {len(above)} pairs of a "
-            "network and an SAE."
+            f"F of a trained layer over F of the {state} one, the median over layers, is above 1 in {int(above.sum())} of "
+            f"{len(above)} pairs of a network and an SAE."
         )
     return "\n".join(lines)
 

@@ -38,7 +38,8 @@ SIZE = 224  # pixels of an image's side
 class Network:
     """A network, the names of its layers from the first to the last, data for `read_activations`, and how it is read.
 
-    `quality` gives how good it is at what it is for (see the head of this module), `words` what it reads, where that are texts.
+    `quality` gives how good it is at what it is for (see the head of this module); `how` holds further arguments of
+    `read_activations`; the `tokenizer` is of networks that read texts.
     """
 
     model: nn.Module
@@ -129,7 +130,7 @@ def _smollm2(trained: bool, n: int, seed: int, pictures: str, device: torch.devi
     tokens = _tokens(tokenizer, paragraphs(n, seed))
     layers = [f"model.layers.{i}" for i in range(model.config.num_hidden_layers)]
     model = model.to(device).eval()
-    # the first token's activations are hundreds of times as long as any other's
+    # in many language models the first token's activations are far longer than any other's
     return Network(model, layers, tokens, lambda: _loss(model, tokens, device), {"leave_out": (0,)}, tokenizer)
 
 
