@@ -44,6 +44,7 @@ NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "book" / "results"
 BUILD = ROOT / "_build"
 SECONDS = BUILD / "seconds.json"  # what each chapter took last time: the longest is begun first
+UNDER_WAY = {}  # the event loop of each chapter that is being executed: its task
 ONE_CORE = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
 
 
@@ -104,11 +105,20 @@ def execute(path, **environment):
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors; sockets on this machine need no warning
     )
     # in an event loop of its own, closed at the end: execute() would leave one open in each thread
-    asyncio.run(client.async_execute(env={**os.environ, **environment}))
+    asyncio.run(_executed(client, {**os.environ, **environment}))
     notebook = _clean(notebook)
     if target.exists():
         drift.merge(notebook, nbformat.read(target, 4))
     _write(notebook, target)
+
+
+async def _executed(client, environment):
+    loop = asyncio.get_running_loop()
+    UNDER_WAY[loop] = asyncio.current_task()
+    try:
+        await client.async_execute(env=environment)
+    finally:
+        del UNDER_WAY[loop]
 
 
 def _write(notebook, path):
@@ -135,6 +145,8 @@ def execute_all(names, at_a_time):
                 print(f"[{len(took) + len(failed)}/{len(names)}] {name}: {words}", flush=True)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)  # those that have not begun do not begin
+            for loop, task in list(UNDER_WAY.items()):  # those under way end now, and their kernels with them
+                loop.call_soon_threadsafe(task.cancel)
             raise
     BUILD.mkdir(exist_ok=True)
     SECONDS.write_text(json.dumps({**known, **took}, indent=1))
