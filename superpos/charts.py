@@ -12,9 +12,10 @@ import io
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import altair as alt
 import pandas as pd
@@ -35,6 +36,7 @@ __all__ = [
     "lines",
     "points",
     "rule_marks",
+    "titled",
     "use",
 ]
 
@@ -249,7 +251,7 @@ def lines(
 def _colored(layers: list[alt.Chart], color: Axis, band: bool) -> list[alt.Chart]:
     """The layers coloured by a column; a click in the legend picks one value, and leaves only its band."""
     pick = alt.selection_point(fields=[color.column], bind="legend")
-    hue = alt.Color(color.column, type="nominal", title=color.words, sort=None)
+    hue = alt.Color(color.column, type="nominal", title=color.words, sort=None, legend=alt.Legend(symbolOpacity=1))
     layers = [layer.encode(color=hue) for layer in layers]
     layers[-1] = layers[-1].encode(opacity=alt.condition(pick, alt.value(1), alt.value(0.08))).add_params(pick)
     if band:
@@ -264,6 +266,19 @@ def _crosses(base: alt.Chart, column: str) -> alt.Chart:
     return base.mark_point(filled=True, opacity=1, size=90, clip=True).encode(
         shape=shape, angle=alt.condition(is_cross, alt.value(45), alt.value(0))
     )
+
+
+Drawn = TypeVar("Drawn", alt.Chart, alt.LayerChart, alt.VConcatChart, alt.HConcatChart, alt.FacetChart)
+
+
+def titled(chart: Drawn, says: str, shows: str, per_line: int = 64, **size: Any) -> Drawn:
+    """A chart under the sentence that it shows, and with a text for those who cannot see it: that sentence, then what is drawn.
+
+    `says` is the finding, in one sentence, computed where it depends on rows; it is broken into lines of `per_line` characters,
+    which a page breaks anew where it has less room. `shows` tells what is drawn: marks, axes, groups. `size`: width and height.
+    """
+    lines = textwrap.wrap(says, per_line)
+    return chart.properties(title=lines if len(lines) > 1 else says, description=f"{says} {shows}", **size)
 
 
 def rule_marks(rule: float | Mapping[str, float] | None) -> tuple[list[alt.Chart], list[alt.Chart]]:

@@ -36,7 +36,8 @@ UNKNOWN = "the paper's protocol is not known"
 SAE_SEED = "SAE seed of one network"  # a unit that says nothing about networks
 CHECKED = {"agrees": "pass", "differs": "fail", "open": "open"}
 COLUMNS = (
-    "id", "table", "claim", "paper", "ours", "low", "high", "interval", "n", "unit", "protocol", "verdict", "differs", "source",
+    "id", "table", "claim", "paper", "error", "ours", "low", "high", "interval", "n", "unit", "protocol", "verdict", "agrees",
+    "differs", "source",
 )  # fmt: skip
 
 
@@ -57,6 +58,10 @@ class Rule(Protocol):
     """Gives a claim its word, from the paper's number (None where it has none) and our estimate."""
 
     def __call__(self, paper: float | None, ours: Estimate) -> str: ...
+
+    def agrees(self, paper: float | None) -> str:
+        """What our interval must be for "agrees", in words."""
+        ...
 
     def differs(self, paper: float | None) -> str:
         """What our interval must be for "differs", in words."""
@@ -83,6 +88,14 @@ class MeetsPaper:
         wide = ours.high - ours.low > abs(paper)
         return "open" if wide or (self.nonzero and ours.low <= 0 <= ours.high) else "agrees"
 
+    def agrees(self, paper: float | None) -> str:
+        """What our interval must be for "agrees", in words."""
+        if paper is None:
+            return "never: the paper gives no number"
+        zero = ", and does not hold zero" if self.nonzero else ""
+        ends = f"{paper - self.error:.3g} to {paper + self.error:.3g}"
+        return f"our interval meets {ends}, and is no wider than {abs(paper):.3g}{zero}"
+
     def differs(self, paper: float | None) -> str:
         """What our interval must be for "differs", in words."""
         if paper is None:
@@ -105,6 +118,10 @@ class OnSide:
         low, high = sorted(self.direction * (end - self.than) for end in (ours.low, ours.high))
         return "agrees" if low > 0 else "differs" if high < 0 else "open"
 
+    def agrees(self, paper: float | None) -> str:
+        """What our interval must be for "agrees", in words."""
+        return f"our interval lies {'above' if self.direction > 0 else 'below'} {self.than:g}"
+
     def differs(self, paper: float | None) -> str:
         """What our interval must be for "differs", in words."""
         return f"our interval lies {'below' if self.direction > 0 else 'above'} {self.than:g}"
@@ -120,6 +137,10 @@ class NearZero:
         if -self.within <= ours.low and ours.high <= self.within:
             return "agrees"
         return "differs" if ours.high < -self.within or self.within < ours.low else "open"
+
+    def agrees(self, paper: float | None) -> str:
+        """What our interval must be for "agrees", in words."""
+        return f"our interval lies within ±{self.within:g}"
 
     def differs(self, paper: float | None) -> str:
         """What our interval must be for "differs", in words."""
@@ -168,6 +189,11 @@ class Claim:
         return CHECKED[said] if self.table == CHECK else said
 
     @property
+    def agrees(self) -> str:
+        """What our interval must be for "agrees" or "pass", in words; "" where nothing is decided."""
+        return self.rule.agrees(self.paper) if self.decides else ""
+
+    @property
     def differs(self) -> str:
         """What our interval must be for "differs" or "fail", in words; "" where nothing is decided."""
         return self.rule.differs(self.paper) if self.decides else ""
@@ -175,11 +201,13 @@ class Claim:
     def row(self) -> dict[str, Any]:
         """The claim as a row of COLUMNS."""
         ours = self.estimate
+        error = None if self.paper is None else getattr(self.rule, "error", 0.0) or None
         about = (
             self.id,
             self.table,
             self.text,
             self.paper,
+            error,
             ours.value,
             ours.low,
             ours.high,
@@ -187,7 +215,9 @@ class Claim:
             ours.n,
             ours.unit,
         )
-        return dict(zip(COLUMNS, (*about, self.protocol, self.word, self.differs, self.source), strict=True))
+        return dict(
+            zip(COLUMNS, (*about, self.protocol, self.word, self.agrees, self.differs, self.source), strict=True)
+        )
 
 
 def mean_of(values: ArrayLike, unit: str) -> Estimate:

@@ -27,7 +27,7 @@ def files():
 def house(tmp_path_factory):
     """A copy of the house in which the steps were followed."""
     root = tmp_path_factory.mktemp("house")
-    for name in ("superpos", "book", "notebooks", "tests"):
+    for name in ("superpos", "book", "notebooks", "tests", "benchmarks"):
         skip = shutil.ignore_patterns("__pycache__", "*.ipynb", ".ipynb_checkpoints")
         shutil.copytree(ROOT / name, root / name, ignore=skip)
     for path, body in files().items():
@@ -65,6 +65,9 @@ def test_full_scale_fills_rows_and_verdicts(house):
     before = pd.read_csv(ROOT / "book" / "results" / "verdicts.csv").set_index("id")
     assert verdicts.ours["noise.psi"] == pytest.approx(rows.psi.mean(), abs=5e-4)
     pd.testing.assert_frame_equal(verdicts.drop("noise.psi"), before)
+    told = pd.read_csv(house / "book" / "results" / "answers.csv").set_index("chapter")
+    assert f"{rows.psi.mean():.3g}" in told.answer["30_noise"]
+    assert "5 draws of noise" in told.rests_on["30_noise"]
 
 
 def test_row_17_of_a_results_file_says_what_makes_it():

@@ -101,3 +101,12 @@ def test_the_log_of_corrections_ends_at_the_words_of_now(found):
     assert last == {name: words.get(name) for name in last}
     assert log.why.str.len().min() > 20
     assert not ((log.was != "agrees") & (log.became == "agrees")).any(), "the page says that no word turned into agrees"
+
+
+def test_every_claim_stands_in_a_chapter(found):
+    chapters = {path.stem for path in (ROOT / "notebooks").glob("[0-9]*.py")}
+    assert {findings.chapter_of(claim.id) for claim in found} <= chapters
+    assert findings.chapter_of("adversarial.h3_sign_mlp") == "09_room_to_spare"
+    assert findings.chapter_of("adversarial.h1") == "08_under_attack"
+    with pytest.raises(ValueError, match=r"no chapter is about the claim 'nothing\.known'; ids begin with .*toy\."):
+        findings.chapter_of("nothing.known")
