@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from superpos import counting, intervals, metrics
-from superpos.activations import Rows, read_activations
+from superpos.activations import Rows, read_activations, shuffle_columns
 from superpos.counting import COUNTING, Found
 from superpos.descent import check_values
 from superpos.foreign import adapt
@@ -38,6 +38,7 @@ def measure(
     held_out: int | float | None = None,
     confidence: float = 0.9,
     centre: bool = False,
+    control: bool = False,
     **how: Any,
 ) -> pd.DataFrame:
     """Effective features and superposition of a model's layers, one row for each layer and seed.
@@ -46,6 +47,9 @@ def measure(
     leave_out, mask, device and batch_size; all layers are read in one pass. `n_samples` rows of each layer are drawn with the
     first of the `seeds`, which otherwise decide the reading.
     `centre` subtracts the mean of the rows from them before an SAE is fitted (the count does so by itself).
+    `control` adds a column psi_control: ψ of the same rows, read in the same way, with the values of each neuron in an order of
+    their own. That keeps what each neuron does and breaks what neurons do together, so that a psi which is no higher than
+    psi_control tells nothing about features; an SAE counts many in a random network too. It doubles the time.
 
     Without `sae` features are counted (`superpos.counting`), and the columns are layer, n_neurons (N), n_codes (the features
     found), effective_features (F) and psi (F/N); effective_features_low, effective_features_high, psi_low and psi_high, which
@@ -88,7 +92,11 @@ def measure(
     tables = []
     for layer in layers:
         asked = {"seeds": seeds, "label": layer, "confidence": confidence}
-        table = _of_layer(_centred(rows[layer]) if centre else rows[layer], saes[layer], held_out, asked)
+        read = _centred(rows[layer]) if centre else rows[layer]
+        table = _of_layer(read, saes[layer], held_out, asked)
+        if control:
+            shuffled = replace(read, x=shuffle_columns(read.x, int(seeds[0])))
+            table["psi_control"] = _of_layer(shuffled, saes[layer], held_out, asked).psi
         table.insert(0, "layer", layer)
         about = {"axis": rows[layer].axis, "n_samples": len(rows[layer].sample.unique())}
         about |= {"rows_per_sample": rows[layer].rows_per_sample}

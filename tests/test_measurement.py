@@ -51,6 +51,16 @@ def test_an_identity_dictionary_by_hand():
     assert row.effective_rank == pytest.approx(1)
 
 
+def test_a_control_keeps_neurons_and_breaks_what_they_share():
+    """An SAE that is the neurons reads both alike; of six copies of one signal a fitted one finds more once they are broken."""
+    x = torch.rand(2000, 1).expand(-1, 6) * torch.tensor([1.0, 2, 3, 1, 2, 3])
+    row = superpos.measure(IDENTITY, x, "0", sae=Identity(), control=True).iloc[0]
+    assert row.psi_control == pytest.approx(row.psi)
+    row = superpos.measure(IDENTITY, x, "0", sae=PROTOCOL.but(steps=600), control=True).iloc[0]
+    assert row.psi < 0.5 < row.psi_control
+    assert "psi_control" not in superpos.measure(IDENTITY, x, "0", sae=Identity())
+
+
 def test_unexplained_variance_by_hand():
     class Mean(Identity):
         def decode(self, z):
