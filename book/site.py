@@ -54,7 +54,9 @@ def build(partial=False):
         contents.write_text(_contents_without(left_out))
         command = [Path(sys.executable).parent / "jupyter-book", "build", ROOT, "--toc", contents, "--all", "-q", "-n"]
         command += ["--path-output", aside, *([] if left_out else ["-W", "--keep-going"])]
-        result = subprocess.run([*map(str, command)], cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+        result = subprocess.run(
+            [*map(str, command)], cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
+        )
     if result.returncode:
         print("the site that was there stands as it was" if INDEX.exists() else "there is no site")
         sys.exit(result.returncode)

@@ -21,8 +21,42 @@ async function draw(block) {
   room.className = "superpos-room";
   const overlay = isDark() ? dark : light;
   const options = { renderer: "svg", actions: { source: false, editor: false, compiled: false, export: true } };
-  await vegaEmbed(room, fitted(merged(spec, overlay), block.clientWidth), options);
+  await vegaEmbed(room, fitted(wrapped(merged(spec, overlay), block.clientWidth), block.clientWidth), options);
+  reachable(room, JSON.stringify(spec.params ?? spec.layer ?? spec.vconcat ?? "").includes('"legend"'));
   block.dataset.drawn = "yes";
+}
+
+// What the mouse can do the keyboard can: the menu of a chart has a name, and the labels of a legend that picks are buttons.
+function reachable(room, picks) {
+  room.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
+  if (!picks) return;
+  for (const legend of room.querySelectorAll(".role-legend")) // a group of buttons is no picture
+    for (const name of ["role", "aria-label", "aria-roledescription"]) legend.removeAttribute(name);
+  for (const label of room.querySelectorAll(".role-legend-label text")) {
+    label.setAttribute("tabindex", "0");
+    label.setAttribute("role", "button");
+    label.setAttribute("aria-label", `Show only ${label.textContent}`);
+    label.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      label.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: event.shiftKey }));
+    });
+  }
+}
+
+// A title of several lines has as many as fit the room.
+function wrapped(spec, room) {
+  const title = spec.title?.text ?? spec.title;
+  if (title === undefined) return spec;
+  const most = Math.max(24, Math.floor((room - 30) / 7.6)), lines = [];
+  const given = Array.isArray(title) ? title : [title];
+  if (given.every((line) => line.length <= most)) return spec;
+  for (const word of given.join(" ").split(" ")) {
+    const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
+    if (lines.length && longer.length <= most) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return { ...spec, title: spec.title?.text === undefined ? lines : { ...spec.title, text: lines } };
 }
 
 function merged(spec, overlay) {
@@ -48,8 +82,10 @@ function fitted(spec, room) {
 
 // One after the other, from the top, so that the first is there soon; a theme that is turned meanwhile starts anew.
 const blocks = [...document.querySelectorAll(".superpos-chart")];
-let turn = 0;
+let turn = 0, shown;
 async function drawAll() {
+  if (shown === isDark()) return;
+  shown = isDark();
   const mine = ++turn;
   for (const [i, block] of blocks.entries()) {
     if (i) await new Promise((resume) => setTimeout(resume));

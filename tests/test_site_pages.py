@@ -1,0 +1,227 @@
+"""Every page of the site as people meet it: at once readable, within its weight, reachable, and described to others."""
+
+import csv
+import json
+import re
+import xml.etree.ElementTree
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from book.run import ROOT, chapter_names
+from superpos import address as setting
+
+CHAPTERS = [f"notebooks/{name}" for name in chapter_names()]
+PAGES = [*CHAPTERS, *sorted(
+    str(path.relative_to(ROOT).with_suffix("")) for path in (ROOT / "book").rglob("*.md")
+)]  # fmt: skip
+SIZES = {"wide": (1440, 900), "narrow": (390, 844)}
+DRAWN = "[...document.querySelectorAll('.superpos-chart')].every(c => c.dataset.drawn === 'yes')"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+CUT = """() => [...document.querySelectorAll('.superpos-chart svg.marks')].flatMap((svg) => {
+  const room = svg.getBoundingClientRect();
+  const kinds = ['title-text', 'legend-label', 'legend-title', 'axis-title'];
+  const texts = [...svg.querySelectorAll(kinds.map((kind) => `.role-${kind} text`).join())];
+  return texts.filter((text) => {
+    const box = text.getBoundingClientRect();
+    return box.width && (box.left < room.left - 2 || box.right > room.right + 2 || box.top < room.top - 2);
+  }).map((text) => text.textContent);
+})"""
+TEXTS = """() => [...document.querySelectorAll('.superpos-chart')].map((chart) =>
+  [chart.getAttribute('aria-label'), [...chart.querySelectorAll('svg.marks text')].filter((t) => t.textContent.trim()).length])"""
+
+
+def opened(browser, url, size="wide", **options):
+    width, height = SIZES[size]
+    page = browser.new_page(viewport={"width": width, "height": height}, **options)
+    page.goto(url)
+    if options.get("java_script_enabled", True):
+        page.wait_for_function(DRAWN, timeout=60_000)
+    return page
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_stands_in_anybodys_way(browser, address, name):
+    """axe-core finds no violation, in light and dark, wide and narrow; nothing is cut, and no page scrolls sideways."""
+    page = opened(browser, f"{address}/{name}.html")
+    for size, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for theme in ("light", "dark"):
+            page.reload()
+            page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+            page.wait_for_timeout(100)
+            page.wait_for_function(DRAWN, timeout=60_000)
+            found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+            told = [(one["id"], one["help"], one["nodes"][0]["html"][:200], len(one["nodes"])) for one in found]
+            assert told == [], f"{size}, {theme}"
+            assert page.evaluate(OVERFLOW) <= 1, f"{size}, {theme}: the page scrolls sideways"
+            assert page.evaluate(CUT) == [], f"{size}, {theme}: words of a chart are cut"
+    page.close()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1920])
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_words_of_charts_are_never_cut(browser, address, name, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(f"{address}/{name}.html")
+    page.wait_for_function(DRAWN, timeout=60_000)
+    assert page.evaluate(CUT) == []
+    page.close()
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_answer_and_the_first_picture_come_first(browser, address, name):
+    page = opened(browser, f"{address}/{name}.html")
+    top = "(one) => document.querySelector(one).getBoundingClientRect().top + scrollY"
+    assert page.evaluate(top, ".superpos-answer") < 400
+    assert page.evaluate(top, ".superpos-chart svg.marks") <= 1_300
+    crowded = [(label, n) for label, n in page.evaluate(TEXTS) if n > 48]
+    assert crowded == [], "about forty marks of text are as many as one reads"
+    page.close()
+
+
+def test_the_front_page_is_a_screen_and_a_half(browser, address):
+    page = opened(browser, f"{address}/book/index.html")
+    assert page.evaluate("document.querySelector('main').getBoundingClientRect().height") <= 2_200
+    page.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_weighs_little_before_its_charts(browser, address, name):
+    """All that it loads but the library of charts, and without the tables that these draw: at most 1.5 MB."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    loaded = {}
+    page.on("response", lambda answer: loaded.update({answer.url: len(answer.body()) if answer.ok else 0}))
+    page.goto(f"{address}/{name}.html", wait_until="networkidle")
+    tables = sum(len(one.encode()) for one in page.locator('script[type="application/json"]').all_text_contents())
+    charts = sum(size for url, size in loaded.items() if "/vega.js" in url or "/_images/chart-" in url)
+    assert [url for url in loaded if not url.startswith(address)] == []
+    assert sum(loaded.values()) - charts - tables <= 1_500_000
+    page.close()
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_page_can_be_read_without_scripts(browser, address, name):
+    """Charts as pictures with a text, formulas as MathML, the answer, and whole."""
+    page = opened(browser, f"{address}/{name}.html", java_script_enabled=False)
+    pictures = page.locator(".superpos-chart img")
+    assert pictures.count() >= 4
+    for picture in pictures.all():
+        assert picture.is_visible()
+        assert len(picture.get_attribute("alt")) > 40
+        assert (page.request.get(f"{address}/notebooks/{picture.get_attribute('src')}")).ok
+    assert page.locator("math").count() > 0
+    assert page.locator(".superpos-answer").is_visible()
+    assert "\\\\" not in page.locator("math").first.inner_text()
+    page.close()
+
+
+def test_a_reader_who_prefers_the_dark_gets_it_and_charts_are_drawn_once(browser, address):
+    count = "window.times = 0; new MutationObserver((seen) => { for (const one of seen) if (one.target.dataset.drawn) times++; })"
+    context = browser.new_context(color_scheme="dark")
+    page = context.new_page()
+    page.add_init_script(
+        f"addEventListener('DOMContentLoaded', () => {{ {count}.observe(document.body, "
+        "{attributeFilter: ['data-drawn'], subtree: true}); })"
+    )
+    page.goto(f"{address}/notebooks/02_toy_models.html")
+    page.wait_for_function(DRAWN, timeout=60_000)
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate("times") == page.locator(".superpos-chart").count()
+    context.close()
+
+
+def test_a_legend_answers_to_the_keyboard(browser, address):
+    page = opened(browser, f"{address}/notebooks/02_toy_models.html")
+    chart = page.locator(".superpos-chart", has=page.locator(".role-legend-label")).first
+    dots = "chart => [...chart.querySelectorAll('.role-mark path')].map(dot => getComputedStyle(dot).opacity).join()"
+    before = chart.evaluate(dots)
+    label = chart.locator(".role-legend-label text").first
+    label.focus()
+    assert label.get_attribute("role") == "button"
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    assert chart.evaluate(dots) != before
+    page.close()
+
+
+def test_claims_can_be_filtered(browser, address):
+    page = opened(browser, f"{address}/book/verdicts.html")
+    with open(ROOT / "book/results/verdicts.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = page.locator("table.verdicts tbody tr:visible")
+    assert shown.count() == len(rows)
+    page.get_by_label("Verdict").select_option("agrees")
+    assert shown.count() == sum(row["verdict"] == "agrees" for row in rows) > 0
+    page.get_by_label("Verdict").select_option("")
+    page.get_by_label("Text").fill("dropout")
+    assert 0 < shown.count() < len(rows)
+    assert page.locator("table.verdicts svg.strip").count() == sum(bool(row["ours"]) for row in rows)
+    page.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_says_what_it_is_to_others(built, name):
+    text = (built / f"{name}.html").read_text()
+    tags = dict(re.findall(r'<meta (?:name|property)="([^"]+)" content="([^"]*)"', text))
+    assert len(tags["description"]) > 40
+    assert tags["og:description"] == tags["description"]
+    assert tags["og:url"] == f"{setting.SITE}{name}.html"
+    assert f'<link rel="canonical" href="{setting.SITE}{name}.html"' in text
+    assert (built / tags["og:image"].removeprefix(setting.SITE)).stat().st_size > 10_000
+    assert 'rel="icon"' in text
+
+
+def test_robots_and_the_lost_find_their_way(built):
+    tree = xml.etree.ElementTree.parse(built / "sitemap.xml")
+    known = {one.text for one in tree.iter() if one.tag.endswith("loc")}
+    assert {f"{setting.SITE}{name}.html" for name in PAGES} <= known
+    lost = (built / "404.html").read_text()
+    assert "No such page" in lost
+    assert 'href="/superpos/' in lost, "a page that may stand anywhere has addresses from the root"
+
+
+def test_every_public_name_has_a_place_in_the_reference(built):
+    from superpos import findings
+
+    pages = "".join(path.read_text() for path in (built / "book" / "api").glob("*.html"))
+    for path in sorted((ROOT / "superpos").glob("*.py")):
+        module = "superpos" if path.stem == "__init__" else f"superpos.{path.stem}"
+        names = __import__(module, fromlist=["__all__"]).__all__
+        missing = [name for name in names if not name.startswith("__") and f'id="{module}.{name}"' not in pages]
+        if module != "superpos":  # what it names stands under its own modules
+            assert missing == [], module
+    for wing in findings.names():
+        assert f"superpos.findings.{wing}.task" in pages
+
+
+def test_code_of_chapters_leads_to_the_reference(built):
+    for name in CHAPTERS:
+        text = (built / f"{name}.html").read_text()
+        assert re.search(
+            r'class="sphinx-codeautolink-a"[^>]* href="\.\./book/api/|href="\.\./book/api/[^"]*"[^>]*sphinx-codeautolink-a',
+            text,
+        ), name
+
+
+def test_the_card_is_the_size_that_others_show(built):
+    from PIL import Image
+
+    width, height = Image.open(built / "_static" / "card.png").size
+    assert 1.5 < width / height < 2.2
+    assert width >= 1_000
+
+
+def test_terms_lead_to_the_glossary(built):
+    for name in CHAPTERS:
+        assert "book/glossary.html#term-" in (built / f"{name}.html").read_text(), name
+
+
+def test_specs_hold_no_foreign_address(built):
+    for name in CHAPTERS:
+        for block in re.findall(
+            r'<script type="application/json">(.*?)</script>', (built / f"{name}.html").read_text(), re.S
+        ):
+            links = set(re.findall(r'https?://[^"\\]+', json.dumps(json.loads(block))))
+            assert all(link.startswith("https://vega.github.io/schema/") for link in links), name
