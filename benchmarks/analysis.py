@@ -5,24 +5,63 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from superpos import statistics
+from superpos.answers import Answer, join, said
+from superpos.claims import mean_of
 from superpos.sweep import Rows
 
 __all__ = [
-    "along",
-    "beside_peer",
-    "exponents",
-    "grid_of",
-    "judge_claim",
-    "memory",
-    "projection",
-    "side_by_side",
-    "throughput",
-    "ways",
-]
+    "agreement", "along", "answer", "beside_peer", "cheaper", "exponents", "grid_of", "in_words", "judge_claim", "memory",
+    "projection", "side_by_side", "throughput", "ways",
+]  # fmt: skip
 
 ONE = {"n_rows": 10_000, "n_neurons": 128, "expansion": 4, "n_fits": 1, "products": "float32", "threads": 1}
 CLAIMED = {"mlp": 5, "cnn": 10, "planted": 4}  # times less processor time, claimed before any comparison was run
 HIGHER_LOSS, OTHER_F = 1.01, 0.02  # what still counts as the same number
+SETS = {
+    "planted": "planted features", "mlp": "MLP (MNIST)", "cnn": "CNN (MNIST)", "mlp fashion": "MLP (Fashion)",
+    "cnn fashion": "CNN (Fashion)", "cnn conv1": "CNN conv1 (MNIST)", "cnn fc1": "CNN fc1 (MNIST)", "digits": "MLP (digits)",
+    "resnet18": "ResNet-18",
+}  # fmt: skip
+HEADS = {  # columns of rows, in words
+    "set": "activations", "peer": "other code", "peer_cpu": "theirs, processor s", "our_cpu": "ours, processor s",
+    "cpu_ratio": "times less", "peer_wall": "theirs, wall s", "our_wall": "ours, wall s", "wall_ratio": "times less, wall",
+    "step_ratio": "times less, a step", "loss_ratio": "loss, ours / theirs", "features_ratio": "F, ours / theirs",
+    "peer_features": "F, theirs", "our_features": "F, ours", "reached": "share of matrix rate", "architecture": "network",
+    "difference": "largest difference", "our_robust": "accuracy, these products", "float_robust": "accuracy, float32",
+    "n_models": "toy models", "lowest": "lowest of the seeds", "ratio": "times less, mean",
+}  # fmt: skip
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with its sets of activations, its columns and the names of its index in words."""
+    table = table.rename(columns=HEADS, index=SETS)
+    if "set" in table:
+        table = table.assign(set=table.set.replace(SETS))
+    return table.rename_axis([HEADS.get(name, name) for name in table.index.names])
+
+
+def cheaper(table: pd.DataFrame) -> pd.DataFrame:
+    """Processor time of the other code over ours, by set: activations, cpu_ratio, low, high (t interval over seeds), count."""
+    return _by_set(table, ["activations"], "cpu_ratio")
+
+
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """Our loss and F over theirs, by set and `what`: ours / theirs, low and high, which are a t interval over seeds.
+
+    Of fewer than three seeds an interval says nothing: low and high are then the lowest and the highest of them.
+    """
+    long = table.melt(["set", "seed"], ["loss_ratio", "features_ratio"], "what", "ours / theirs")
+    long["what"] = long.what.map({"loss_ratio": "loss", "features_ratio": "F"})
+    return _by_set(long, ["activations", "what"], "ours / theirs")
+
+
+def _by_set(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    table = table.assign(activations=table.set.replace(SETS))
+    found = statistics.summarize(table, by, value)
+    ends = table.groupby(by, sort=False)[value].agg(["min", "max"]).reset_index(drop=True)
+    few = found["count"] < 3
+    return found.assign(low=found.low.mask(few, ends["min"]), high=found.high.mask(few, ends["max"]))
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
@@ -34,7 +73,8 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
 def ways(rows: Rows) -> pd.DataFrame:
     """Each way down the published loss, with its loss `relative` to that of the published way on the same set and seed."""
     table = rows["speed_way"]
-    table["way"] = table["axes"] + ", step " + table.lr.astype(str) + np.where(table.decay > 0, ", decay", "")
+    axis = table["axes"].map({"neurons": "axes of neurons,", "mean": "axis of the mean,"})
+    table["way"] = axis + "\nstep " + table.lr.astype(str) + np.where(table.decay > 0, ", decay", "")
     plain = (table["axes"] == "neurons") & (table.lr == 0.001) & (table.decay == 0)
     first = table[plain].set_index(["set", "seed"]).loss.rename("first")
     return table.join(first, on=["set", "seed"]).assign(relative=lambda t: t.loss / t["first"])
@@ -143,3 +183,39 @@ def grid_of(rows: Rows, n_runs: int, seconds: float, workers: int) -> str:
         f"Beside {nearest.n_held:,.0f} runs the store takes {nearest.save_ms:.1f} ms a run, so that it would be the limit "
         f"from {limit:,.0f} workers on; an export takes {nearest.export_seconds:.1f} s."
     )
+
+
+def answer(rows: Rows) -> Answer:
+    """What the chapter on costs comes to: whether ours is as much cheaper as was claimed, at the same loss and F."""
+    fits = rows["speed_fit"]
+    paper = fits[fits.peer == "paper"]
+    judged = judge_claim(paper)
+    claimed, others = judged.loc[list(CLAIMED)], judged.drop(index=list(CLAIMED))
+    held = claimed["claim holds"].astype(str) == "True"
+    n, same = len(claimed), int(claimed["same number"].sum())
+    ratios = {name: mean_of(paper[paper.set == name].cpu_ratio, "SAE seed") for name in CLAIMED}
+    on = dict(zip(CLAIMED, ("an MLP", "a CNN", "planted features"), strict=True))
+    told = [
+        f"{said(ours)} times{' our processor time' * (not i)} on {on[name]}"
+        for i, (name, ours) in enumerate(ratios.items())
+    ]
+    at = "at the same loss and F" if same == n else f"at the same loss and F on {same} of the {n}"
+    left = others.index[~others["same number"].astype(bool)]
+    outside = (
+        f"Outside the bounds end: {join([SETS[name] for name in left])}"
+        if len(left)
+        else "No layer ends outside the bounds"
+    )
+    return Answer(
+        "20_what_it_costs", "Is this book's way to fit an SAE cheaper than the paper's code, and does it read the same number?",
+        f"{'Yes' if held.all() else 'In part' if held.any() else 'No'}: the paper's code needs {join(told)}, {at}; "
+        f"on {len(left)} of {len(others)} other layers loss or F leaves the bounds.",
+        f"{paper.seed.nunique()} SAE seeds on one network a layer; intervals over SAE seeds, {ratios['mlp'].kind}, which say "
+        f"nothing about other networks. Both sides in one process on one thread, on {join(list(paper.device.unique()))}.",
+        ("speed_fit.csv", "speed_way.csv", "speed_whole.csv", "costs.csv", "sweep_throughput.csv"),
+        f"{int(held.sum())} of {n} claims hold by every seed; they were fixed before any comparison. {outside}. Ratios of two "
+        "programs in one run carry over to other machines, seconds do not.",
+    )  # fmt: skip
+
+
+ANSWERS = (answer,)

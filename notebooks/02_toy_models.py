@@ -7,36 +7,25 @@
 # ---
 
 # %% [markdown]
-# # Toy models: does the measure find the truth?
-#
-# *In a toy model the features are known. Does a sparse autoencoder that sees only the activations count them?*
-#
-# {cite:t}`elhage2022toy` squeeze $M = 20$ sparse features through $N = 5$ neurons. How many of them a model keeps,
-# and how much they overlap, is written in its weights, so that here a measure that reads activations can be held
-# against the truth.
-#
-# **The claim.** Over 100 such models the superposition read from SAE codes follows that of the weights with
-# $r = 0.94 \pm 0.02$ {cite:p}`bereska2025superposition`, for any λ from 0.01 to 1, for bottlenecks of four neurons
-# and more, and for dictionaries of 4× to 16×.
-#
-# **What would refute it.** A correlation whose interval ends below 0.92 on fresh models, however their sparsities are spaced.
+# # Do sparse autoencoders find the features of toy models?
 
 # %% tags=["remove-cell"]
 import sys
 
 if "google.colab" in sys.modules:
     get_ipython().system(
-        "git clone -q --depth 1 https://github.com/superpos/superpos && pip install -q -e superpos[book]"
+        "git clone -q --depth 1 --branch v0.1.0 https://github.com/superpos/superpos && "
+        "pip list --format freeze | grep ^torch > torch.txt; pip install -q -c torch.txt ./superpos[book]"
     )
     get_ipython().run_line_magic("cd", "-q superpos/notebooks")
 
-# %% [markdown]
-# ## Parameters
-#
-# Stored are the quick ones, about a minute on two cores. `make full NAME=02_toy_models` runs the paper's size and
-# fills the committed rows that the figures below are drawn from.
+# %% tags=["remove-input"]
+from superpos import chapter
+from superpos.findings.toy import claims
 
-# %% tags=["parameters"]
+chapter.answer(claims.answer)
+
+# %% mystnb={"code_prompt_show": "Parameters of this chapter"} tags=["parameters", "hide-input"]
 n_models: int = 10  # toy models of a family, their sparsities from 0.001 to 0.999
 toy_steps: int = 1000  # training steps of a toy model, 512 fresh samples each
 n_rows: dict = {"published": 2000, "protocol": 5000}  # activations that each reading fits (full scale: 10,000, 50,000)
@@ -49,11 +38,27 @@ cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the co
 results: str = ""  # folder of results to fill; empty: a scratch one
 committed: str = "../book/results"  # folder of the committed rows
 
-# %%
-from superpos import chapter, charts
-from superpos.findings.toy import analysis, claims, explorer, runs, task
+# %% tags=["hide-input"]
+from superpos import charts
+from superpos.findings.toy import analysis, explorer, runs, task
 
 here = chapter.begin(results, committed, cluster, digits=3)
+
+# %% mystnb={"figure": {"caption": "Each dot is one toy model: ψ read from SAE codes against ψ of its weights, on fresh seeds, the mean of three SAEs each. On the dashed line the measure is right, not merely correlated. Click the legend to single one out.", "name": "fig-toy-truth"}} tags=["hide-input", "nbval-ignore-output"]
+models = analysis.by_model(here.committed)
+explorer.against_truth(models)
+
+# %% [markdown]
+# In a toy model somebody decided what the features are. {cite:t}`elhage2022toy` squeeze $M = 20$ features, of which few are active
+# at a time, through $N = 5$ neurons. How many of them a model keeps, and how much they overlap, is written in its weights. So
+# here a measure that sees only {term}`activations <activation>` can be held against the truth.
+#
+# **What the paper says.** Over 100 such models the {term}`superposition` ψ that is read from the {term}`codes <code>` of a
+# {term}`sparse autoencoder` follows that of the weights, with a correlation of $r = 0.94 \pm 0.02$
+# {cite:p}`bereska2025superposition`. It does so for any {term}`λ` from 0.01 to 1, for four neurons and more, and for
+# dictionaries of 4 to 16 codes per neuron.
+#
+# **What would refute it.** A correlation whose interval ends below 0.92 on fresh models, however their sparsities are spaced.
 
 # %% [markdown]
 # ## The model and its truth
@@ -71,16 +76,18 @@ gallery = task.train_toys(shown, seeds=range(9), steps=toy_steps)
 print("sparsity of the frames:", " ".join(f"{i}: {s:.3f}" for i, s in enumerate(shown)))
 
 # %% mystnb={"figure": {"caption": "Inner products WᵀW of the feature directions; slide from dense (0) to sparse (8) features. Dense: five features, one a neuron, and nothing off the diagonal. Sparse: more and more features share the five neurons, at the price of interference.", "name": "fig-interference"}} tags=["hide-input", "nbval-ignore-output"]
-explorer.heatmap_slider(
-    analysis.interference(gallery),
-    "feature i",
-    "feature j",
-    charts.Axis("overlap", "WᵢᵀWⱼ"),
-    charts.Axis("frame", "sparsity step"),
-    limit=1.2,
-).properties(
-    title="Interference between features",
-    description="Heat map of the inner products of twenty feature directions, for nine sparsities under a slider.",
+charts.titled(
+    explorer.heatmap_slider(
+        analysis.interference(gallery),
+        "feature i",
+        "feature j",
+        charts.Axis("overlap", "WᵢᵀWⱼ"),
+        charts.Axis("frame", "sparsity step"),
+        limit=1.2,
+    ),
+    f"The sparser the features, the more of them share five neurons: {analysis.kept_in_words(gallery)}",
+    "Heat map of the inner products of twenty feature directions, for nine sparsities under a slider.",
+    per_line=48,
 )
 
 # %% [markdown]
@@ -103,9 +110,12 @@ pd.DataFrame(known).T[["psi_weights", "psi_frobenius"]]
 # %% [markdown]
 # ## Run it here
 #
-# A run trains one family of models and fits an SAE to the activations of each, by the recipe of the paper's code
-# (`published`), which reads the rows that it fits, and by ours (`protocol`), which reads as many fresh ones. The three
-# stability sweeps change λ, the bottleneck and the dictionary.
+# A run trains one family of models and fits an SAE to the activations of each. This is done by two {term}`readings <reading>`: the
+# recipe of the paper's code (`published`), which reads the rows that it was fitted to, and ours (`protocol`), which reads as
+# many fresh ones. Three sweeps change λ, the number of neurons and the size of the dictionary.
+#
+# Stored are the quick parameters at the top of the page. `make full NAME=02_toy_models` runs the paper's size and fills the
+# committed rows.
 
 # %%
 family = {"n_models": n_models, "toy_steps": toy_steps}
@@ -117,40 +127,24 @@ sweeps = {"l1": l1, "expansion": expansion, "n_neurons": n_neurons}
 asked = runs.stability_grid(n_rows, seed["stability"], seed["others"], sweeps, **family)
 stability_here = here.run(runs.toy_run, asked, "toy")
 
-# %% tags=["nbval-ignore-output"]
-found_here = analysis.correlations(truth_here, "reading")
-found_here.set_index("reading").round(1)
+# %% mystnb={"figure": {"caption": "The first figure of this chapter once more, drawn from the rows that were computed just now. With few models the dots are few; with the parameters of the full scale it is that figure.", "name": "fig-toy-here"}} tags=["hide-input", "nbval-ignore-output"]
+explorer.against_truth(analysis.over_saes(truth_here))
 
 # %%
-follows = all(found_here.r > 0.5)
-print(len(truth_here), "models and", len(stability_here), "in the sweeps; ψ follows the truth in all:", follows)
+found_here = analysis.correlations(truth_here, "reading")
+print(len(truth_here), "models and", len(stability_here), "in the sweeps; r above 0.5 in all:", all(found_here.r > 0.5))
 
 # %% [markdown]
-# That is your machine at quick scale: few models, hence wide intervals. What follows is drawn from the committed
-# rows of the full scale, 100 models a point; each row carries its seed, code revision, library versions and device.
+# That was this machine at quick scale. All other figures are drawn from the committed rows of the full scale, 100 models a
+# point. Each row carries its seed, code revision, library versions and device:
 
 # %%
 _ = here.rows("toy_truth", "toy")
 
 # %% [markdown]
-# ## Does it find the truth?
-
-# %% mystnb={"figure": {"caption": "Each dot is one toy model: ψ read from SAE codes against ψ of its weights, 100 models on fresh seeds, the mean of three SAEs each. On the dashed line the measure is right, not merely correlated. Click the legend to single one out.", "name": "fig-toy-truth"}} tags=["hide-input", "nbval-ignore-output"]
-models = analysis.by_model(here.committed)
-charts.points(
-    models,
-    charts.Axis("psi_weights", "ψ of the weights (truth)"),
-    charts.Axis("psi", "ψ from SAE codes"),
-    color="reading",
-    diagonal=True,
-    tooltip=("sparsity", "fvu", "l0"),
-).properties(
-    title="Superposition of 100 toy models",
-    description="Scatter of superposition from SAE codes against that of the weights, for the published recipe and our protocol.",
-)
-
-# %% [markdown]
-# Beside it, what other measures of the same models give: from the dictionary's weights instead of its codes, from
+# ## Which measures follow the truth?
+#
+# What other measures of the same models give: from the dictionary's weights instead of its codes, from
 # Frobenius norms, and from the activations without any SAE.
 
 # %%
@@ -158,11 +152,7 @@ measures = analysis.measures(here.committed)
 measures.set_index("measure")
 
 # %% mystnb={"figure": {"caption": "Correlation with the truth over 100 models, 95% BCa bootstrap intervals. Measures of the activations' linear dimension cannot count beyond N, so they do not see superposition.", "name": "fig-toy-readings"}} tags=["hide-input", "nbval-ignore-output"]
-charts.intervals(measures, charts.Axis("r", "Pearson r with ψ of the weights"), "measure").properties(
-    title="What correlates with the truth",
-    description="Dots with intervals: correlation of seven readings with the superposition of the weights.",
-    height=230,
-)
+explorer.who_follows(measures)
 
 # %% [markdown]
 # ## Does it stay right?
@@ -175,25 +165,13 @@ by_l1, by_neurons, by_size = (analysis.stability(here.committed, axis) for axis 
 by_l1.assign(l1=by_l1.l1.map("{:g}".format)).pivot(index="l1", columns="reading", values="r").round(2)
 
 # %% mystnb={"figure": {"caption": "Stability against λ. Bands: 95% bootstrap intervals over models. At the largest λ of the published reading many dictionaries are dead, and r is of those that live.", "name": "fig-toy-lambda"}} tags=["hide-input", "nbval-ignore-output"]
-r = charts.Axis("r", "r with the truth")
-charts.lines(by_l1.dropna(), charts.Axis("l1", "λ, in the reading's own unit", "log"), r, color="reading").properties(
-    title="Stability against λ",
-    description="Two lines with bands: correlation with the truth against lambda, for both protocols.",
-)
+explorer.stability(by_l1.dropna(), charts.Axis("l1", "λ, in the reading's own unit", "log"))
 
 # %% mystnb={"figure": {"caption": "Stability against the bottleneck N at M = 20 features. The closer N comes to M, the less there is to compress, and the less the truth varies; from N = M on every model holds all features alike, and r compares noise with noise.", "name": "fig-toy-bottleneck"}} tags=["hide-input", "nbval-ignore-output"]
-charts.lines(by_neurons.dropna(), charts.Axis("n_neurons", "neurons N", "log"), r, color="reading").properties(
-    title="Stability against the bottleneck",
-    description="Two lines with bands: correlation with the truth against the number of neurons, for both protocols.",
-)
+explorer.stability(by_neurons.dropna(), charts.Axis("n_neurons", "neurons N", "log"))
 
 # %% mystnb={"figure": {"caption": "Stability against the size of the dictionary, in codes per neuron.", "name": "fig-toy-dictionary"}} tags=["hide-input", "nbval-ignore-output"]
-charts.lines(
-    by_size.dropna(), charts.Axis("expansion", "codes per neuron D / N", "log"), r, color="reading"
-).properties(
-    title="Stability against the dictionary",
-    description="Two lines with bands: correlation with the truth against the size of the dictionary, for both protocols.",
-)
+explorer.stability(by_size.dropna(), charts.Axis("expansion", "codes per neuron D / N", "log"))
 
 # %% [markdown]
 # ## Another spacing, other seeds, fewer rows
@@ -248,18 +226,49 @@ analysis.by_sparsity(here.committed).round(2)
 #
 # ## Exercises
 #
-# 1. Which of the two protocols would you trust at $N = 24$, and what would you compute to find out?
+# ```{exercise} Another truth
+# :label: exercise-toy-truth
 #
-# ```{dropdown} A solution
+# Shares by $\lVert W_i \rVert$ instead of $\lVert W_i \rVert^2$ make another ψ of the weights, in the column `psi_weights_norm` of
+# `models`. By what factor is its median over the models larger than that of `psi_weights`? Put your number below.
+# ```
+
+# %%
+mine = None
+chapter.check(mine, models.psi_weights_norm.median() / models.psi_weights.median())
+
+# %% [markdown]
+# ```{solution} exercise-toy-truth
+# :class: dropdown
+#
+# `models.psi_weights_norm.median() / models.psi_weights.median()`. Short directions weigh more where lengths are not squared, so
+# that more features count.
+# ```
+#
+# ```{exercise} As many neurons as features
+# :label: exercise-toy-neurons
+#
+# Which of the two readings would you trust at $N = 24$, and what would you compute to find out?
+# ```
+#
+# ```{solution} exercise-toy-neurons
+# :class: dropdown
+#
 # Neither correlation there says much: with $N > M$ every feature has a neuron of its own, ψ of the weights hardly
 # varies between models, and $r$ has nothing to explain. Compare ψ itself with the truth instead of $r$: run
 # `runs.toy_run(runs.Run(reading="protocol", n_models=10, seed=5, n_neurons=24))` and look at `psi / psi_weights`.
 # ```
 #
-# 2. Replace ReLU with TopK (`superpos.PROTOCOL.but(activation="topk", k=2, loss="mse")`) and refit one family. Why
-#    does F now follow $k$ more than the number of features?
+# ```{exercise} TopK
+# :label: exercise-toy-topk
 #
-# ```{dropdown} A solution
+# Replace ReLU with TopK (`superpos.PROTOCOL.but(activation="topk", k=2, loss="mse")`) and refit one family. Why
+# does F now follow $k$ more than the number of features?
+# ```
+#
+# ```{solution} exercise-toy-topk
+# :class: dropdown
+#
 # TopK fixes how many codes are active in every row, also where fewer features are; the extra codes share the
 # remainder. At low sparsity more than $k$ features are active and some are never written. F is then a property of
 # $k$, not of the activations.

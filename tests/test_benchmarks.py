@@ -1,11 +1,13 @@
 """The comparison at a small size: fails on being wrong, never on being slow."""
 
+import re
+
 import pandas as pd
 import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import analysis, costs, material, peers, tasks
+from benchmarks import analysis, costs, explorer, material, peers, tasks
 from superpos.sweep import Rows
 
 
@@ -123,6 +125,84 @@ def test_the_claim_on_costs_holds_and_falls(ratio, our_loss, our_features, holds
     assert judged.index.tolist() == ["mlp", "cnn", "planted", "other"]
     assert judged["claim holds"]["mlp"] == str(holds)
     assert judged["claim holds"]["other"] == judged.claimed["other"] == ""
+
+
+def compared(ratio=12.0, loss=1.0, features=100.0):
+    """Rows of a comparison with the paper's code: three seeds on four sets, whose ratios differ by a tenth."""
+    lines = [
+        {"set": name, "peer": "paper", "seed": seed, "device": "a processor", "cpu_ratio": ratio + 0.1 * seed}
+        | {"peer_loss": 1.0, "our_loss": loss, "loss_ratio": loss, "features_ratio": features / 100}
+        | {"peer_features": 100.0, "our_features": features}
+        for name in ("planted", "mlp", "cnn", "cnn fc1")
+        for seed in (0, 1, 2)
+    ]
+    return pd.DataFrame(lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "lead", "at", "held"),
+    [
+        (
+            {},
+            r"Yes: the paper's code needs 12\.1 .11\.9 to 12\.3. times",
+            "at the same loss and F; on 0 of 1 other",
+            "3 of 3",
+        ),
+        (
+            {"ratio": 3.0},
+            r"No: the paper's code needs 3\.1 .2\.85 to 3\.35. times",
+            "at the same loss and F;",
+            "0 of 3",
+        ),
+        ({"ratio": 7.0}, "In part: ", "at the same loss and F;", "2 of 3"),
+        ({"loss": 1.1}, "No: ", "at the same loss and F on 0 of the 3; on 1 of 1 other layers", "0 of 3"),
+    ],
+)
+def test_the_answer_goes_by_the_rows(given, lead, at, held):
+    made = analysis.answer({"speed_fit": compared(**given)})
+    assert re.match(lead, made.sentence)  # whatever brackets an interval stands in
+    assert at in made.sentence
+    assert made.sure.startswith(f"{held} claims hold by every seed")
+    assert ("Outside the bounds end: CNN fc1 (MNIST)." in made.sure) == ("loss" in given)
+
+
+def test_agreement_by_hand():
+    """0.9, 1.0, 1.1: mean 1 and half a t interval of 4.303 × 0.1 / √3; of two seeds it is the range."""
+    table = compared().query("set == 'mlp'").assign(loss_ratio=[0.9, 1.0, 1.1])
+    found = analysis.agreement(table).set_index("what").loc["loss"]
+    assert found["ours / theirs"] == pytest.approx(1.0)
+    assert found.high - found["ours / theirs"] == pytest.approx(4.303 * 0.1 / 3**0.5, abs=1e-3)
+    found = analysis.agreement(table[:2]).set_index("what").loc["loss"]
+    assert (found.low, found.high) == pytest.approx((0.9, 1.0))
+    said = explorer.same_number(analysis.agreement(table)).to_dict()["description"]
+    assert said.startswith("Averaged over seeds, our loss lies within 0% of theirs and our F lies within 0% of theirs")
+
+
+def test_titles_of_figures_are_those_of_the_rows():
+    said = explorer.times_cheaper(analysis.cheaper(compared())).to_dict()["description"]
+    assert said.startswith("The other code needs 12 to 12 times our processor time")
+    lines = [
+        (way, layer, value)
+        for layer, values in (("A", (1, 2)), ("B", (2, 1)))
+        for way, value in zip("xy", values, strict=True)
+    ]
+    ways = pd.DataFrame(lines, columns=["way", "layer", "relative"]).assign(low=0, high=3)
+    assert (
+        explorer.ways(ways)
+        .to_dict()["description"]
+        .startswith("The lowest loss is reached by x on the A and y on the B")
+    )
+    best = explorer.ways(ways.query("layer == 'A'")).to_dict()["description"]
+    assert best.startswith("The lowest loss is reached on each layer by: x")
+    done = pd.DataFrame({"kind": ["a", "a"], "n_workers": [1, 2], "runs_per_hour": [10.0, 16.0], "share": [1.0, 0.8]})
+    assert explorer.runs_an_hour(done).to_dict()["description"].startswith("Two workers do at least 80% of twice")
+
+
+def test_heads_of_tables_are_words():
+    shown = analysis.in_words(compared().groupby("set")[["cpu_ratio", "loss_ratio"]].mean())
+    assert shown.columns.tolist() == ["times less", "loss, ours / theirs"]
+    assert shown.index.name == "activations"
+    assert "CNN fc1 (MNIST)" in shown.index
 
 
 def test_sweeps_are_timed_and_projected(tmp_path):

@@ -11,7 +11,6 @@ from PIL import Image
 
 from superpos import charts
 from superpos.charts import Axis
-from superpos.findings.adversarial.explorer import specification_curve
 from superpos.findings.algorithms.explorer import streams_explorer
 from superpos.findings.grokking.explorer import training_explorer
 from superpos.findings.planted.explorer import diversity_explorer
@@ -50,15 +49,11 @@ BARS = pd.DataFrame(
 )
 MOMENTS = pd.DataFrame({"step": [0, 50, 100], "words": ["at the start", "on the way", "at the end"]})
 PLAIN = TABLE.drop(columns=["low", "high"])
-Y = Axis("y", "the y", domain=(-1, 4))
 BUILT = {
     "points": lambda: charts.points(TABLE, "x", "y", color="who", diagonal=True),
     "lines": lambda: charts.lines(TABLE, "x", "y", color=Axis("who", "the who"), rule=1),
     "lines of a menu": lambda: charts.lines(TABLE, "x", "y", color="who", choose="frame", rule={"a bound": 3}),
     "lines of two menus": lambda: charts.lines(PLAIN, "x", "y", color="who", dash="frame", choose=["frame", "who"]),
-    "specification curve": lambda: specification_curve(
-        TABLE, Y, choices=["who", "frame"], color="who", marks={"paper": 3}
-    ),
     "lines with crosses": lambda: charts.lines(
         TABLE.assign(failed=[True, False, False] * 2), "x", "y", color="who", cross="failed"
     ),
@@ -145,20 +140,6 @@ def test_two_menus_hold_for_every_layer(theme):
     filters = [{t["filter"] for t in layer["transform"]} for layer in spec["layer"]]
     assert filters == [{"datum['frame'] == shown", "datum['who'] == shown1"}] * len(spec["layer"])
     assert spec["layer"][-1]["encoding"]["strokeDash"]["field"] == "frame"
-
-
-def test_a_specification_curve_is_in_order_and_names_every_choice(theme):
-    spec = BUILT["specification curve"]().to_dict()
-    above, below = spec["vconcat"]
-    held = spec["datasets"][above["layer"][2]["data"]["name"]]
-    assert [row["y"] for row in sorted(held, key=lambda row: row["place"])] == sorted(TABLE.y)
-    bars = [layer for layer in above["layer"] if layer["mark"].get("clip") and "y2" in layer["encoding"]]
-    assert [layer["encoding"]["y"]["scale"]["domain"] for layer in bars] == [[-1, 4]]
-    ticks = spec["datasets"][below["data"]["name"]]
-    assert len(ticks) == 2 * len(TABLE)
-    options = {(row["place"], row["option"]) for row in ticks}
-    for row in held:
-        assert {(row["place"], f"who: {row['who']}"), (row["place"], f"frame: {row['frame']}")} <= options
 
 
 def test_streams_show_what_the_menu_picks_and_what_belongs_to_all(theme):

@@ -8,6 +8,7 @@ identified. The rules were written before the rows, in notebooks/full/11_what_su
 
 import math
 import os
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,29 +16,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from superpos.answers import Answer, join
 from superpos.claims import Claim, Estimate, NearZero, OnSide, Rule, mean_of, not_run
 from superpos.readings import NAMED
 from superpos.sweep import Rows
 
-__all__ = ["COLORS", "COLUMNS", "STATEMENTS", "WORDS", "Statement", "attacked", "cells", "refusals", "summary", "write"]
+__all__ = [
+    "COLORS", "COLUMNS", "STATEMENTS", "WORDS", "Statement", "answer", "attacked", "cells", "committed",
+    "labelled", "refusals", "summary", "superposed", "write",
+]  # fmt: skip
 
 WORDS = {"agrees": "holds", "differs": "falls", "open": "undecided"}
 NOT_IDENTIFIED, NOT_RUN = "not identified", "not run"
 COLORS = {"holds": "#8fd3c7", "falls": "#f0a3ab", "undecided": "#f3dfa2", NOT_IDENTIFIED: "#d5d9e0", NOT_RUN: "#f4f4f4"}
 COLUMNS = (
-    "statement",
-    "words",
-    "chapter",
-    "reading",
-    "verdict",
-    "value",
-    "low",
-    "high",
-    "n",
-    "identified",
-    "unit",
-    "source",
-)
+    "statement", "words", "chapter", "reading", "verdict", "value", "low", "high", "n", "identified", "unit", "source",
+)  # fmt: skip
 SEED = ["reading", "seed"]
 
 Values = Callable[[Rows], pd.DataFrame]  # reading, seed, value, and whether every F behind the value is identified
@@ -47,7 +41,8 @@ Values = Callable[[Rows], pd.DataFrame]  # reading, seed, value, and whether eve
 class Statement:
     """One statement of the paper's: what it says in plain words, the chapter about it, and the rule that decides.
 
-    Its numbers are those of `values`, which come from `source`; or, by reading, the estimates of claims of other chapters.
+    Its numbers are those of `values`, which come from `source`; or, by reading, the estimates of claims of other chapters. The
+    `label` is what a figure has room for.
     """
 
     id: str
@@ -58,6 +53,7 @@ class Statement:
     values: Values | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
     unit: str = "network"
+    label: str = ""
 
 
 def _identified(table: pd.DataFrame) -> pd.Series:
@@ -182,109 +178,64 @@ def _width(rows: Rows) -> pd.DataFrame:
     return _combined(table, lambda t: t.width.map(x) / scale)
 
 
-_WEIGHTS = "F follows the weights in toy models (r above .92)"
 STATEMENTS = (
     Statement(
-        "toy",
-        _WEIGHTS,
-        "02_toy_models",
-        OnSide(1, 0.92),
-        "toy_truth.csv",
-        unit="toy model",
+        "toy", "F follows the weights in toy models (r above .92)", "02_toy_models", OnSide(1, 0.92), "toy_truth.csv",
+        unit="toy model", label="F follows weights in toy models",
         claims={
-            "published": "toy.r_published_recipe",
-            "protocol": "toy.r_protocol",
-            "TopK": "toy.r_topk",
+            "published": "toy.r_published_recipe", "protocol": "toy.r_protocol", "TopK": "toy.r_topk",
             "count": "trust.toy_r_identified",
         },
     ),
     Statement(
-        "dictionary",
-        "F levels off as the dictionary grows",
-        "03_dictionary",
-        NearZero(0.1),
-        "parity_reread.csv",
-        _dictionary,
+        "dictionary", "F levels off as the dictionary grows", "03_dictionary", NearZero(0.1), "parity_reread.csv", _dictionary,
+        label="F levels off with more codes",
     ),
     Statement(
-        "dropout_32", "Dropout lowers F (32 neurons)", "04_dropout", OnSide(-1), "parity_reread.csv", _dropout(32)
+        "dropout_32", "Dropout lowers F (32 neurons)", "04_dropout", OnSide(-1), "parity_reread.csv", _dropout(32),
+        label="dropout lowers F (32 neurons)",
     ),
     Statement(
-        "dropout_64", "Dropout lowers F (64 neurons)", "04_dropout", OnSide(-1), "parity_reread.csv", _dropout(64)
+        "dropout_64", "Dropout lowers F (64 neurons)", "04_dropout", OnSide(-1), "parity_reread.csv", _dropout(64),
+        label="dropout lowers F (64 neurons)",
     ),
     Statement(
-        "algorithms",
-        "A solved program stays below ψ = 1",
-        "05_algorithms",
-        OnSide(-1, 1.0),
-        "algorithms_reread.csv",
-        _algorithms,
+        "algorithms", "A solved program stays below ψ = 1", "05_algorithms", OnSide(-1, 1.0), "algorithms_reread.csv",
+        _algorithms, label="solved programs have ψ below 1",
     ),
     Statement(
-        "grokking_pre",
-        "F falls when a network groks, before the activation",
-        "06_grokking",
-        OnSide(-1),
-        "grokking_reread.csv",
-        _grokking("pre"),
+        "grokking_pre", "F falls when a network groks, before the activation", "06_grokking", OnSide(-1), "grokking_reread.csv",
+        _grokking("pre"), label="grokking lowers F (pre-activation)",
     ),
     Statement(
-        "grokking_post",
-        "F falls when a network groks, after the activation",
-        "06_grokking",
-        OnSide(-1),
-        "grokking_reread.csv",
-        _grokking("post"),
+        "grokking_post", "F falls when a network groks, after the activation", "06_grokking", OnSide(-1), "grokking_reread.csv",
+        _grokking("post"), label="grokking lowers F (post-activation)",
     ),
     Statement(
-        "layers",
-        "MLPs have more features than attention (a network of our own)",
-        "07_layers",
-        OnSide(1),
-        "language_reread.csv",
-        _language,
+        "layers", "MLPs have more features than attention (a network of our own)", "07_layers", OnSide(1), "language_reread.csv",
+        _language, label="more F in MLPs than attention",
     ),
     Statement(
-        "layers_gain",
-        "Training raises F of MLPs more than of attention (a network of our own)",
-        "07_layers",
-        OnSide(1),
-        "language_reread.csv",
-        _language_gain,
+        "layers_gain", "Training raises F of MLPs more than of attention (a network of our own)", "07_layers", OnSide(1),
+        "language_reread.csv", _language_gain, label="MLPs gain more F than attention",
     ),
     Statement(
-        "h1",
-        "H1: attacks in training do not always lower F (MLPs)",
-        "08_under_attack",
-        OnSide(1),
-        "adversarial_reread.csv",
-        _two_classes,
+        "h1", "H1: attacks in training do not always lower F (MLPs)", "08_under_attack", OnSide(1), "adversarial_reread.csv",
+        _two_classes, label="H1: attacks do not always lower F",
     ),
     Statement(
-        "h2",
-        "H2: attacks in training lower F more where there are more classes (MLPs)",
-        "08_under_attack",
-        OnSide(-1),
-        "adversarial_reread.csv",
-        _classes,
+        "h2", "H2: attacks in training lower F more where there are more classes (MLPs)", "08_under_attack", OnSide(-1),
+        "adversarial_reread.csv", _classes, label="H2: more classes, F falls more",
     ),
     Statement(
-        "fashion",
-        "Attacks in training lower F more on Fashion-MNIST than on MNIST (MLPs)",
-        "08_under_attack",
-        OnSide(-1),
-        "adversarial_reread.csv",
-        _fashion,
+        "fashion", "Attacks in training lower F more on Fashion-MNIST than on MNIST (MLPs)", "08_under_attack", OnSide(-1),
+        "adversarial_reread.csv", _fashion, label="F falls more on Fashion-MNIST",
     ),
     Statement(
-        "h3",
-        "H3: attacks in training lower F less in wider networks (MLPs of one layer)",
-        "09_room_to_spare",
-        OnSide(1),
-        "adversarial_reread.csv",
-        _width,
+        "h3", "H3: attacks in training lower F less in wider networks (MLPs of one layer)", "09_room_to_spare", OnSide(1),
+        "adversarial_reread.csv", _width, label="H3: wider network, F falls less",
     ),
-)
+)  # fmt: skip
 
 
 def _cell(
@@ -322,23 +273,97 @@ def cells(rows: Rows, claims: Iterable[Claim], statements: Sequence[Statement] =
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def summary(table: pd.DataFrame) -> list[str]:
-    """What the cells come to, in sentences: what holds and what falls by every SAE (two at least), what turns with it, and what
-    the count can say."""
+def committed(rows: Rows) -> pd.DataFrame:
+    """The table of `cells` that stands beside committed rows, as statements.csv. A test holds it against the rows."""
+    return pd.read_csv(
+        Path(rows.folder) / "statements.csv", keep_default_na=False, na_values={"value": "", "low": "", "high": ""}
+    )
+
+
+def _by_what_saes_say(table: pd.DataFrame) -> tuple[dict[str, list[str]], int]:
+    """The words of the statements that hold and that fall by every SAE (two at least), that turn with the SAE, and that are left
+    open; and how many the count refuses."""
     verdicts = table.pivot(index="words", columns="reading", values="verdict").loc[table.words.unique(), list(NAMED)]
     saes = verdicts.drop(columns="count")
-    holds, falls = saes == "holds", saes == "falls"
-    firm = verdicts.index[(holds.sum(axis=1) >= 2) & ~falls.any(axis=1) & ~(saes == WORDS["open"]).any(axis=1)]
-    lost = verdicts.index[(falls.sum(axis=1) >= 2) & ~holds.any(axis=1) & ~(saes == WORDS["open"]).any(axis=1)]
-    turns = verdicts.index[holds.any(axis=1) & falls.any(axis=1)]
-    counted = verdicts["count"].value_counts()
-    told = ", ".join(f"{counted.get(word, 0)} {word}" for word in [*WORDS.values(), NOT_IDENTIFIED, NOT_RUN])
+    holds, falls, decided = saes == "holds", saes == "falls", ~(saes == WORDS["open"]).any(axis=1)
+    kinds = {
+        "holds": (holds.sum(axis=1) >= 2) & ~falls.any(axis=1) & decided,
+        "falls": (falls.sum(axis=1) >= 2) & ~holds.any(axis=1) & decided,
+        "turns": holds.any(axis=1) & falls.any(axis=1),
+    }
+    kinds["open"] = ~pd.DataFrame(kinds).any(axis=1)
+    return {name: list(verdicts.index[those]) for name, those in kinds.items()}, int(
+        (verdicts["count"] == NOT_IDENTIFIED).sum()
+    )
+
+
+def summary(table: pd.DataFrame) -> list[str]:
+    """What the cells come to, in three sentences: what holds by every SAE (two at least), what falls by every SAE, and what can
+    be said neither way."""
+    of, refused = _by_what_saes_say(table)
+    n, neither = table.words.nunique(), len(of["turns"]) + len(of["open"])
+    turning = f" ({_quoted(of['turns'])})" if of["turns"] else ""
     return [
-        f"Holds by every SAE: {'; '.join(firm) or 'nothing'}.",
-        f"Falls by every SAE: {'; '.join(lost) or 'nothing'}.",
-        f"Turns with the SAE, by one of which it holds and by another falls: {'; '.join(turns) or 'nothing'}.",
-        f"By the count, of {len(verdicts)} statements: {told}.",
+        f"Holds by every SAE: {'; '.join(of['holds']) or 'nothing'}.",
+        f"Falls by every SAE: {'; '.join(of['falls']) or 'nothing'}.",
+        f"Cannot be said of {neither} of {n} statements: {len(of['open'])} are left undecided by at least one SAE, and "
+        f"{len(of['turns'])}{turning} turn with the SAE, by one of which they hold and by another fall; the count, which gives "
+        f"an interval or refuses, refuses {refused} of the {n}.",
     ]
+
+
+def _quoted(words: Sequence[str]) -> str:
+    return join([f"“{one}”" for one in words])
+
+
+def answer(rows: Rows) -> Answer:
+    """What the chapter on all statements comes to, from the table that stands beside the rows."""
+    table = committed(rows)
+    of, refused = _by_what_saes_say(table)
+    n, holds = table.words.nunique(), len(of["holds"])
+    lead = "Most do" if 2 * holds > n else "Most do not" if 2 * holds < n else "Half of them do"
+    ends = table[table.verdict != NOT_RUN].groupby("unit", sort=False).n.agg(["min", "max"])
+    counted = [f"{a if a == b else f'{a} to {b}'} {unit}s" for unit, a, b in ends.itertuples()]
+    read = table[(table.reading != "count") & (table.verdict != NOT_RUN)]
+    turning = (
+        f"{len(of['turns'])} turn with the SAE ({_quoted(of['turns'])})" if of["turns"] else "None turns with the SAE"
+    )
+    return Answer(
+        "11_what_survives", "Which of the paper's findings hold whichever sparse autoencoder reads them?",
+        f"{lead}: of {n} statements {holds} hold and {len(of['falls'])} fall by every SAE, {len(of['turns'])} turn with "
+        f"the SAE, and {len(of['open'])} are left undecided by at least one; the count, which gives an interval or refuses, "
+        f"refuses {refused} of them.",
+        f"{join(counted)} a statement and reading; intervals at 95%, Student t over networks and bootstrap over toy models.",
+        (*dict.fromkeys(one.source for one in STATEMENTS), "toy_reread.csv"),
+        f"{turning}, and {int((read.verdict == WORDS['open']).sum())} of {len(read)} readings by an SAE are undecided: what "
+        "hangs on the SAE is a finding about the SAE, until somebody shows which SAE is right.",
+    )  # fmt: skip
+
+
+def labelled(table: pd.DataFrame, at_most: int = 18) -> pd.DataFrame:
+    """Cells with the `label` of their statement, in lines of so many characters, and the word "refused" where the count does."""
+    labels = {one.id: "\n".join(textwrap.wrap(one.label or one.words, at_most)) for one in STATEMENTS}
+    return table.assign(label=table.statement.map(labels), word=table.verdict.replace(NOT_IDENTIFIED, "refused"))
+
+
+def superposed(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Whether ψ = F / N lies above 1, by kind of network and reading: network, reading, word, layers, lowest, highest.
+
+    tables: rows of networks read anew, by kind. A reading that is left out is "not run"; where it identifies fewer than half of
+    the layers, it is "not identified".
+    """
+    lines = []
+    for kind, table in tables.items():
+        psi = table.effective_features / table.n_neurons
+        known = _identified(table) if "identified" in table else pd.Series(True, table.index)
+        for reading in NAMED:
+            mine = table.reading == reading
+            told = psi[mine & known & np.isfinite(psi)]
+            sides = {"above 1": (told > 1).all(), "below 1": (told <= 1).all(), "both": True}
+            word = next(name for name, is_so in sides.items() if is_so)
+            word = NOT_RUN if not mine.any() else NOT_IDENTIFIED if told.empty or len(told) < mine.sum() / 2 else word
+            lines.append((kind, reading, word, int(mine.sum()), told.min(), told.max()))
+    return pd.DataFrame(lines, columns=["network", "reading", "word", "layers", "lowest", "highest"])
 
 
 def refusals(rows: Rows) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from book.run import RESULTS
 from superpos import checkpoint, metrics, networks, sae, store, sweep, training
 from superpos.activations import Rows
 from superpos.attacks import Attack
-from superpos.findings.adversarial import analysis, runs, slopes, task
+from superpos.claims import Claim, Estimate, OnSide
+from superpos.findings.adversarial import analysis, choices, claims, explorer, naming, runs, slopes, task
 from superpos.findings.adversarial.slopes import Choice
 from superpos.settings import build, flat
 
@@ -546,7 +547,7 @@ def test_planted_lines_are_found_pooled_and_stand_in_a_forest():
     assert pools.mean_re.to_dict() == pytest.approx({"leak": -0.5, "corrected": -0.5})
     assert (pools.low_re < pools.low).all()
     forest = analysis.forest(lines, -0.7, 0.1)
-    assert forest.line.tolist()[-3:] == ["all, pooled", "all, pooled", "paper"]
+    assert forest.line.tolist()[-3:] == ["all, pooled", "all, pooled", "the paper"]
     assert forest.iloc[-1][["low", "high"]].tolist() == pytest.approx([-0.896, -0.504])
     assert analysis.pooled(lines[lines.line == "mnist, mlp"].head(1), "update").empty
 
@@ -587,7 +588,7 @@ def test_every_choice_of_a_planted_trend_is_specified():
         conditions(-0.4, ["mlp"], **usual | {"counted": "above chance"}).query("dataset == 'mnist'"),
         conditions(-0.4, ["mlp"], **usual | {"inputs": "clean"}).query("dataset == 'mnist' or n_classes < 5"),
     ])  # fmt: skip
-    found = analysis.specifications(analysis.for_h2(table))
+    found = choices.specifications(analysis.for_h2(table))
     at = found[found["update"] == "leak"].set_index(["measure", "inputs", "counted"])
     assert at.estimate.to_dict() == pytest.approx(
         {
@@ -600,12 +601,12 @@ def test_every_choice_of_a_planted_trend_is_specified():
         nan_ok=True,
     )
     assert at.conditions.tolist() == [16, 16, 16, 4, 0]
-    one = analysis.one_other_choice(found)
+    one = choices.one_other_choice(found)
     one = one[one.which == "all, leak"]
     assert one.choice.tolist() == ["as above", "measure: effective rank", "counted: above chance"]
     assert one.side.tolist() == ["falls", "rises", "falls"]
     assert one.words.iloc[0].startswith("-0.50 [-0.")
-    sides = analysis.sides(found.dropna(), found.dropna())
+    sides = choices.sides(found.dropna(), found.dropna())
     assert sides.loc["H2", "all", "effective rank", "leak"].tolist() == pytest.approx([0.5, 0.5, 2, 0])
     assert sides.loc["H3", "all", "F", "leak"].tolist() == pytest.approx([0, 0, 2, -0.45])
 
@@ -643,20 +644,121 @@ def test_sides_and_differences_are_told_in_words():
     table = analysis.for_h2(conditions(0.0, ["mlp"])).assign(slope=0.0)
     table.loc[(table.dataset == "mnist") & (table.n_classes == 2), "slope"] = 9.0
     table.loc[(table.dataset == "fashion-mnist") & (table.n_classes == 3), "slope"] = -9.0
-    words = analysis.sides_in_words(analysis.with_intervals(table), "fashion-mnist", "mnist").splitlines()
-    assert words[0] == "corrected: 8 conditions, 2 lines, 4 differences"
-    assert words[1:3] == [
-        "  slopes surely above zero: mnist, mlp, 2",
-        "  slopes surely below zero: fashion-mnist, mlp, 3",
-    ]
-    assert words[4].strip() == "mlp, 2: -9.00 · mlp, 3: -9.00 · mlp, 5: 0.00 · mlp, 10: 0.00"
-    assert len(words) == 10
+    table = analysis.with_intervals(table)
+    assert analysis.sided(table).side.value_counts().to_dict() == {"neither": 12, "above": 2, "below": 2}
+    named = analysis.surely_on(table)
+    assert named["surely above zero"].to_dict() == dict.fromkeys(["corrected", "leak"], "MNIST, MLP, 2 classes")
+    assert named["surely below zero"].unique().tolist() == ["Fashion-MNIST, MLP, 3 classes"]
+    apart = analysis.apart(table, "fashion-mnist", "mnist")
+    assert apart[apart["update"] == "leak"].slope.tolist() == pytest.approx([-9, -9, 0, 0])
+    of_both = analysis.spreads({"these": apart, "those": apart})
+    assert of_both.loc["those", "leak"].n == 4
 
 
-@pytest.mark.parametrize(("power", "word"), [(1, "rise"), (-1, "fall")])
+@pytest.mark.parametrize(("power", "word"), [(1, "rises"), (-1, "falls")])
 def test_what_is_said_of_resnets_follows_their_rows(power, word):
     """F that goes up with the radius by the width, or by its inverse."""
     rows = sweep.Rows(RESULTS)["adversarial_resnet_wide"]
     rows["effective_features"] = 10 * (1 + rows.width**power * rows.epsilon) + 0.001 * rows.seed * rows.epsilon
-    assert f"they {word} with the width" in analysis.resnet_in_words(rows)
-    assert analysis.resnet_in_words(rows).startswith("slopes of F on ε: 0.3" if power > 0 else "slopes of F on ε: 4.0")
+    told = analysis.resnet_in_words(rows)
+    assert f"It {word} with the width" in told
+    assert told.startswith("By the width the slope of F on ε is " + ("0.3" if power > 0 else "4.0"))
+    parts = analysis.resnet_parts(rows)
+    assert parts.jump.tolist() == pytest.approx([0.01 * width**power for width in (0.25, 0.5, 1)], abs=1e-4)
+
+
+def test_slopes_that_rise_are_counted_from_one_end_to_the_other():
+    table = analysis.for_h2(conditions(-0.5))
+    table.loc[(table.line == "mnist, mlp") & (table.n_classes == 10) & (table["update"] == "leak"), "slope"] = 9.0
+    found = analysis.rises(table, "n_classes", "line")
+    assert analysis.rises_in_words(found) == "1 of 4 lines under the paper's update and 0 of 4 under the corrected one"
+    assert analysis.rises_in_words(found, falls=True).startswith("3 of 4 lines under the paper's update and 4 of 4")
+    assert analysis.rises(table[table.n_classes == 2], "n_classes", "line").empty
+
+
+def specified(other=False):
+    """Combinations of three choices, of which the inputs decide the side; under `other`, by another SAE in one place too."""
+    names = ["where", "update", "inputs", "measure", "estimate", "low", "high"]
+    rows = [
+        dict(zip(names, (where, update, inputs, "F", value, value - reach, value + 1), strict=True))
+        for where in ("mnist, mlp", "mnist, cnn")
+        for update, reach in (("leak", 3.0), ("corrected", 0.5))
+        for inputs, value in (("both", -2.0), ("clean", 2.0))
+    ]
+    more = [row | {"measure": "F, TopK", "estimate": 2.0, "low": 1.0, "high": 3.0} for row in rows[:2]]
+    return pd.DataFrame(rows + more * other)
+
+
+def test_options_of_a_choice_are_combined_with_the_same_others():
+    options = choices.by_option(specified(other=True), -1.0)
+    at = options.set_index(["asked", "option", "side"]).share.sort_index()
+    assert at["images read", "clean alone"].to_dict() == pytest.approx(
+        dict(zip(choices.SIDES, (0, 0, 0.5, 0.5), strict=True))
+    )
+    assert at["images read", "both"].to_dict() == pytest.approx(dict(zip(choices.SIDES, (1, 0, 0, 0), strict=True)))
+    assert at["data set and network", "MNIST, MLP", "surely the paper's"] == 0.5
+    assert at["SAE (MNIST, MLP)", "TopK", "surely the other"] == 1
+    assert at["SAE (MNIST, MLP)", "the paper's recipe", "surely the paper's"] == 0.5
+    assert options[options.choice != "SAE"].groupby(["choice", "side"]).combinations.sum().unique().tolist() == [8]
+    assert choices.told(options) == (
+        "50% of 8 combinations lie on the paper's side of zero, 50% surely; the choice that moves this share most: images read "
+        "(clean alone 0%, both 100%)"
+    )
+    turned = choices.by_option(specified().assign(low=-9.0, high=9.0), 1.0)
+    assert set(turned[turned.share > 0].side) == {"the paper's", "the other"}
+    assert "SAE" not in set(turned.choice)
+
+
+def test_every_choice_is_a_bar_and_its_marks_are_few():
+    options = choices.by_option(specified(other=True), -1.0)
+    spec = explorer.every_choice(options, "Said.").to_dict(validate=True)
+    assert spec["encoding"]["color"]["scale"]["domain"] == list(choices.SIDES)
+    assert spec["encoding"]["y"]["sort"][:3] == [
+        "data set and network|",
+        "data set and network|MNIST, MLP",
+        "data set and network|MNIST, CNN",
+    ]
+    assert 0 < len(spec["datasets"][spec["data"]["name"]]) <= len(options)
+
+
+def test_tables_are_shown_in_words():
+    table = pd.DataFrame(
+        {"dataset": ["mnist"], "psi": [1.0], "update": ["leak"]}, index=pd.Index(["mlp1, 2 classes"], name="line")
+    )
+    found = naming.shown(table)
+    assert (found.index.name, found.index[0], *found) == ("group", "MLP, 2 classes", "data set", "ψ", "update")
+    assert found.iloc[0].tolist() == ["MNIST", 1.0, "the paper's"]
+    assert naming.word("measure: F, TopK") == "F, TopK"
+
+
+def test_the_answers_turn_with_the_rows(monkeypatch):
+    """The claims' estimates are replaced: all above zero, all below, across it."""
+    rows = sweep.Rows(RESULTS)
+
+    def said(low, high, up, down):
+        of = Estimate((low + high) / 2, low, high, "made up", "group", 4)
+        cases = Estimate(up, up, 16 - down, "made up", "condition", 16)
+
+        def of_claim(estimate):
+            return Claim("made.up", "Made up", "adversarial.csv", estimate, OnSide(1, 0.5))
+
+        monkeypatch.setattr(claims, "h1", lambda rows: iter([of_claim(cases)]))
+        monkeypatch.setattr(claims, "h2_slope", lambda rows: iter([of_claim(of)]))
+        monkeypatch.setattr(claims, "h3_slope", lambda rows: iter([of_claim(of)] * 4))
+        monkeypatch.setattr(claims, "resnet_width_slope", lambda rows: of_claim(of))
+        return [make(rows).sentence for make in claims.ANSWERS]
+
+    attack, width = said(0.1, 0.3, 3, 2)
+    assert attack.startswith("Not always: ")
+    assert "surely rises in 3 of 16 cases and surely falls in 2; more classes make it rise" in attack
+    assert width.count("rises in") == 3
+    assert "0.2 [0.1 to 0.3]" in width
+    attack, width = said(-0.3, -0.1, 0, 16)
+    assert attack.startswith("Yes, always: ")
+    assert "more classes make it fall more (−0.2" in attack
+    assert width.count("falls in") == 3
+    assert "rise" not in width
+    attack, width = said(-0.3, 0.1, 0, 4)
+    assert attack.startswith("Not surely: ")
+    assert "whether more classes make it fall more is open" in attack
+    assert width.count("may rise or fall in") == 3

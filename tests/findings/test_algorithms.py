@@ -573,3 +573,61 @@ def test_what_a_kept_network_holds_is_told_cell_by_cell(rows):
     assert said.neurons.tolist() == [6]
     assert said.words[0].startswith("[3, 1] → [")
     assert said.words[0].endswith("(100.00% of all sequences right)")
+
+
+@pytest.mark.parametrize(
+    ("psi", "known", "words"),
+    [
+        (1.3, 67.0, ["it does:", "; but in", "counts more than there are"]),
+        (0.8, 30.0, ["it does not:", "; and in", "does not count too many"]),
+        (1.0, 45.0, ["it is not sure whether it does:", "; and in", "may or may not count too many"]),
+    ],
+)
+def test_the_answer_says_what_the_rows_say(psi, known, words, monkeypatch, rows):
+    def estimate(value):
+        return core.Estimate(value, value - 0.05, value + 0.05, "Student t, 95%", "network", 5)
+
+    monkeypatch.setattr(claims, "solved_again", lambda rows, reading: (estimate(psi), "reverse", 12))
+    check = core.Claim("a", "b", "c.csv", estimate(known), core.OnSide(-1, than=45), table=core.CHECK)
+    monkeypatch.setattr(claims, "sparse_control", lambda rows: check)
+    answer = claims.answer(rows)
+    assert all(word in answer.sentence for word in words), answer.sentence
+    assert f"ψ = {psi:g} [" in answer.sentence
+    assert answer.rests_on.startswith("5 compressed networks")
+
+
+def test_networks_that_were_read_again_are_those_that_answer_everything(tmp_path):
+    lines = [
+        {"reading": by, "program": "reverse", "n_neurons": 10, "network": k, "layer": layer, "sequences": 1 if k < 3 else 0.9,
+         "effective_features": 10.0 * k + layer, "identified": by != "count"}
+        for by in ("published", "count") for k in (1, 2, 3) for layer in (0, 2)
+    ]  # fmt: skip
+    pd.DataFrame(lines).to_csv(tmp_path / "algorithms_reread.csv", index=False)
+    found = analysis.again(Rows(tmp_path))
+    assert found[["reading", "psi", "count"]].to_numpy().tolist() == [["the paper's recipe", pytest.approx(1.6), 2]]
+    estimate, program, n = claims.solved_again(Rows(tmp_path), "published")
+    assert (estimate.value, program, n) == (pytest.approx(1.6), "reverse", 10)
+
+
+def test_what_figures_say_is_computed(rows):
+    table = analysis.superposition(rows)
+    told = analysis.above_in_words(table)
+    above = table[table.solved & (table.low > 1)].program.nunique()
+    assert told.startswith(f"In {above} of 2 programs")
+    assert analysis.above_in_words(table.assign(low=0.5)).startswith("In 0 of 2 programs")
+    assert "reverse 3 compressed" in analysis.smallest_in_words(rows)
+    by_layer = analysis.by_layer(rows)
+    assert "passes N at N = 6 (reverse)" in analysis.passes_in_words(by_layer)
+    assert "stays at N or below" in analysis.passes_in_words(by_layer.assign(effective_features=0.1))
+    assert analysis.controls_in_words(pd.DataFrame({"low": [0.9, 1.1]})).endswith("1 of 2 controls")
+    words = pd.DataFrame({"neurons": [4, 6, 8], "share": [0.5, 1, 1]})
+    assert analysis.best_in_words(words).startswith("Down to 6 neurons")
+    assert analysis.best_in_words(words.assign(share=0.2)).startswith("No network")
+
+
+def test_two_networks_have_no_interval_worth_drawing(rows):
+    raw = rows["algorithms"]
+    found, told = analysis.here(raw[raw.network < 3])
+    assert "low" not in found
+    assert told.endswith(f"{int(found.solved.sum())} of {len(found)} settings")
+    assert "low" in analysis.here(raw)[0]

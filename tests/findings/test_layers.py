@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from superpos.findings.language import analysis, claims
+from superpos.findings.language import analysis, claims, explorer
 from superpos.findings.language.analysis import ATTENTION, L1, MLP, MOVED, REFITTED, STREAM, TOPK, UNTRAINED
 from superpos.sweep import Rows
 
@@ -140,12 +140,15 @@ def test_controls_and_measures_that_order_the_sites_alike(rows):
 
 def test_what_other_saes_change(rows):
     found = analysis.effects(rows)
-    assert found.index.tolist() == ["ours", "TopK", "l1 0.25", "no first tokens", "seed 1001", "TopK, k 2"]
+    assert found.index.tolist() == ["ours", "TopK", "λ 0.25", "no first tokens", "seed 1001", "TopK, k 2"]
     assert found["F over ours"].tolist() == pytest.approx([1, 3, 2, 1, math.e, 3])
     assert found["MLP / attention"].tolist() == pytest.approx([29 / 7.5] * 6)
-    assert set(found["MLP peak"] + found["stream peak"]) == {"mlp.1residual.0"}
+    assert set(found["MLPs peak at"] + found["stream peaks at"]) == {"MLP, layer 1residual stream, layer 0"}
     assert analysis.spread(rows) == pytest.approx({"SAE seeds": 0.5**0.5, "networks": math.log(2) * 0.5**0.5})
-    assert analysis.quality(rows).loc[(L1, STREAM), ["worst site", "its fvu"]].tolist() == ["residual.2", 0.1 * 9]
+    assert analysis.quality(rows).loc[(L1, STREAM), ["worst site", "unexplained there"]].tolist() == [
+        "residual stream, layer 2",
+        0.1 * 9,
+    ]
 
 
 def test_there_is_no_interval_where_f_settles_too_late_in_a_network(rows):
@@ -153,6 +156,54 @@ def test_there_is_no_interval_where_f_settles_too_late_in_a_network(rows):
     assert (claim.word, claim.estimate.value, np.isnan(claim.estimate.low)) == ("", 2, True)
     assert claims.hunchback(rows)[1].estimate.low > 1
     assert "peaks at residual.0: 2" in claims.peak_site(rows).text
+
+
+def test_our_sae_stands_beside_every_other(rows):
+    table = analysis.beside_ours(rows)
+    assert table.variation.unique().tolist() == ["TopK", "λ 0.25", "no first tokens", "seed 1001", "TopK, k 2"]
+    one = table.query("variation == 'λ 0.25' and line == @MLP").pivot(index="layer", columns="SAE", values="F")
+    assert (one.other / one.ours).tolist() == [2, 2, 2]
+    says = explorer.variations(table, analysis.effects(rows)).title
+    assert " ".join(says).startswith("Other SAEs read 1 to 3 times the F")
+
+
+def test_titles_of_charts_turn_with_the_rows(rows):
+    by_layer = analysis.by_layer(rows)
+    says = " ".join(explorer.by_kind(by_layer).title)
+    assert says == "F is largest at the residual stream of layer 0; that of all MLPs is 3.87 times that of attention"
+    high = by_layer.assign(value=by_layer["value"].where(by_layer.layer >= 0, 1000.0))
+    assert "largest at the embedding" in " ".join(explorer.by_kind(high).title)
+    rises = analysis.rises(rows)
+    assert rises.index.tolist() == ["F, L1", "F, TopK", "TwoNN dimension", "effective rank"]
+    profiles = analysis.relative_profiles(rows)
+    assert " ".join(explorer.hunchback(profiles, rises).title).startswith(
+        "F, L1, F, TopK and effective rank are surely higher"
+    )
+    assert " ".join(explorer.hunchback(profiles, rises.assign(low=0.5)).title).startswith(
+        "None of 4 measures is surely"
+    )
+
+
+def test_the_answer_turns_with_the_rows(rows, tmp_path, monkeypatch):
+    def answered(folder):
+        layers = [row for seed in (1, 2) for reading in KINDS for row in made_up(seed, reading)]
+        return claims.answer(saved(folder, layers=layers, language_reread=made_up(1) + made_up(2))).sentence
+
+    (tmp_path / "a").mkdir()
+    inside = answered(tmp_path / "a")
+    assert (
+        "MLPs hold more effective features than attention, 3.87 times as many, which training does not surely" in inside
+    )
+    assert (
+        "largest at the residual stream, layer 0 in 2 of 2 networks, and a middle layer of the residual stream"
+        in inside
+    )
+    for site, height in {"embed": 29.0, "mlp.0": 0.5, "mlp.1": 0.6, "mlp.2": 0.7}.items():
+        monkeypatch.setitem(HEIGHTS, site, height)
+    (tmp_path / "b").mkdir()
+    ends = answered(tmp_path / "b")
+    assert "MLPs hold fewer effective features than attention, 0.24 times as many" in ends
+    assert "largest at the embedding in 2 of 2 networks, and no middle layer of the residual stream exceeds" in ends
 
 
 def test_rows_of_pythia_stand_beside_the_papers(rows, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from superpos import sae
-from superpos.findings.parity import analysis, claims, runs, task
+from superpos.findings.parity import analysis, claims, explorer, runs, task
 from superpos.findings.parity.runs import Run
 from superpos.sweep import Rows
 
@@ -381,6 +381,82 @@ def test_claims_on_slopes_hold_rows_against_growth_and_plateau(exponent, words, 
     assert [one.rule(one.paper, one.estimate) for one in (grows, off, of_sum)] == words
     assert [grows.word, off.word, of_sum.word] == ["another protocol", "another protocol", ""]
     assert grows.text.endswith("(slope of ln F, converged)")
+
+
+@pytest.mark.parametrize(
+    ("run_on", "words"),
+    [
+        (0.2, ["F grows with", "it grows more slowly (0.2", "at λ = 1 it levels off (0.01,"]),
+        (0.01, ["F grows with", "it levels off (0.01,", "at λ = 1 it levels off (0.01,"]),
+        (1.0, ["F grows with", "it grows (1,", "at λ = 1 it levels off (0.01,"]),
+        (-0.3, ["F grows with", "it falls (−0.3", "at λ = 1 it levels off (0.01,"]),
+    ],
+)
+def test_the_answer_on_dictionaries_goes_by_the_slopes(run_on, words, tmp_path):
+    """As released F grows by D^0.9 at the weakest λ; the SAEs on all inputs decide what is said of them."""
+    slope = {("released", 0.01): 0.9, ("all", 0.01): run_on}
+    made = [
+        {"seed": s, "rows": rows, "l1": l1, "expansion": e, "n_codes": int(64 * e), "epochs": epochs}
+        | {"effective_features": (20 + 0.001 * s) * e ** slope.get((rows, l1), 0.01)}
+        for rows in ("released", "all")
+        for s in (1, 2)
+        for l1 in (0.01, 0.1, 1.0)
+        for e in claims.LARGE
+        for epochs in (4, 8)
+    ]
+    rows_of(*made).to_csv(tmp_path / "dictionary.csv")
+    told = claims.answer_dictionary(Rows(tmp_path))
+    assert all(word in told.sentence for word in words), told.sentence
+    assert "F had settled" in told.rests_on
+
+
+@pytest.mark.parametrize(
+    ("falling", "head", "widths", "percent"),
+    [
+        (("released", "all inputs", "protocol"), "Dropout lowers F by every reading", 2, "75%"),
+        (("released",), "Whether dropout lowers F depends on the reading", 2, "75%"),
+        ((), "Dropout lowers F by no reading", 0, "−300%"),
+    ],
+)
+def test_the_answer_on_dropout_goes_by_the_readings_in_which_f_falls(falling, head, widths, percent, tmp_path):
+    """F is multiplied or divided by four from rate 0 to 0.9."""
+    kinds = {
+        "released": {"rows": "released"},
+        "all inputs": {},
+        "protocol": {"reading": "protocol", "site": "post", "l1": 0.5},
+    }
+    made = [
+        about | {"seed": s, "width": width, "dropout": rate} | {"effective_features": 10.0 * s * 4 ** (sign * step / 2)}
+        for name, about in kinds.items()
+        for sign in [-1 if name in falling else 1]
+        for s in (1, 2)
+        for width in (16, 32)
+        for step, rate in enumerate((0.0, 0.2, 0.9))
+    ]
+    rows_of(*made).to_csv(tmp_path / "dropout.csv")
+    told = claims.answer_dropout(Rows(tmp_path)).sentence
+    assert told.startswith(f"{head}: of 2 widths, F surely falls at {widths} by the paper's code ({percent}")
+
+
+def test_the_pictures_say_what_their_rows_say():
+    """The titles of the two first figures, from rows in which F grows fourfold, and halves with dropout."""
+    made = [
+        {"seed": s, "rows": rows, "n_codes": n, "effective_features": 5.0 * (n / 64 if rows == "released" else 1)}
+        for rows in ("all", "released")
+        for s in (1, 2)
+        for n in (64, 256)
+    ]
+    drawn = explorer.growth(analysis.growth(analysis.labelled(rows_of(*made))), 27)
+    title = " ".join(drawn.title).replace("\u00a0", " ")
+    assert (
+        title == "At λ = 0.1, 4 times the codes multiply F by 1 (all inputs) and 4 (released, networks of 300 epochs)"
+    )
+    table = analysis.changes(falling())
+    assert table.change.tolist() == pytest.approx([-50, 100 * (16 / 36 - 1)])
+    assert table.low.isna().tolist() == [True, False], "two networks are too few for an interval"
+    assert (
+        " ".join(explorer.changes(table).title) == "With dropout F changes by −50% to −50% (all inputs), over 1 widths"
+    )
 
 
 @pytest.mark.parametrize(

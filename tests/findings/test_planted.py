@@ -1,5 +1,6 @@
 """Planted data: as many active features as asked for, lengths and directions as stated."""
 
+import dataclasses
 import shutil
 from collections import OrderedDict
 
@@ -11,8 +12,9 @@ import yaml
 from book.run import NOTEBOOKS, RESULTS
 from superpos import PROTOCOL, measure, sweep
 from superpos.activations import Rows as LayerRows
+from superpos.claims import Estimate
 from superpos.data import LabelledImages
-from superpos.findings.planted import analysis, runs
+from superpos.findings.planted import analysis, claims, explorer, runs
 from superpos.findings.planted.runs import Run, planted_run
 from superpos.findings.planted.task import planted
 from superpos.sweep import Rows
@@ -64,12 +66,83 @@ def test_tables_of_made_up_rows(tmp_path):
     table.to_csv(tmp_path / "planted.csv", index=False)
     rows = Rows(tmp_path)
     assert analysis.errors(rows).protocol.tolist() == [0.25, 0.25]
-    assert analysis.ratios(rows).ratio.tolist() == [1.0, 1.5]
+    ratios = analysis.ratios(analysis.plain(table))
+    assert ratios.ratio.tolist() == [1.0, 1.5]
+    assert ratios.error.tolist() == [0.0, 0.5]
+    assert ratios.protocol.unique().tolist() == ["this book's"]
     changes = analysis.stressed(rows).set_index(["stress", "k"]).change
     assert changes["trained twice as long"].tolist() == [1.0, 1.0]
     assert changes["twice the codes"].tolist() == [2.0, 2.0]
     assert analysis.rises(table)
     assert not analysis.rises(table.assign(effective_features=-table.k))
+
+
+def test_the_order_of_pairs_by_hand():
+    """Three fits of one seed: k = 4 and 8 are in order, and k = 16 reads fewer than either; the pair of one k does not count."""
+    table = pd.DataFrame(
+        {"reading": "protocol", "seed": 1, "k": [4, 8, 16, 16], "effective_features": [5.0, 6.0, 1.0, 2.0]}
+    )
+    assert analysis.order(table) == (1, 5)
+    assert analysis.order(pd.concat([table, table[:2].assign(seed=2)])) == (2, 6)
+
+
+def test_rows_in_which_nothing_was_learned(tmp_path):
+    lines = [
+        ("protocol", "random_network", 10.0), ("protocol", "digits_random", 30.0), ("protocol", "shuffled", 40.0),
+        ("protocol", "digits_shuffled", 40.0), ("TwoNN", "shuffled", 1.0), ("protocol", "contexts", 1.0),
+    ]  # fmt: skip
+    table = pd.DataFrame(lines, columns=["reader", "kind", "F"]).assign(n_neurons=20)
+    table.to_csv(tmp_path / "counting_readers.csv", index=False)
+    found = analysis.by_control(Rows(tmp_path)).set_index("control").psi
+    assert found.to_dict() == {"untrained networks": 1.0, "shuffled columns": 2.0}
+
+
+def test_layers_beside_their_controls():
+    """Shuffled reads higher in both layers, untrained in one; layers stay in the order in which they were measured."""
+    trained = pd.DataFrame({"layer": ["b", "a"], "psi": [1.0, 2.0]})
+    low, high = trained.assign(state="untrained", psi=[0.5, 3.0]), trained.assign(state="shuffled", psi=[4.0, 5.0])
+    layers = analysis.own_layers(trained, pd.concat([low, high]))
+    assert layers.layer.tolist() == ["b"] * 3 + ["a"] * 3
+    above = analysis.above_trained(layers)
+    assert above == {"untrained (control)": 1, "shuffled (control)": 2}
+    title = " ".join(explorer.layers_and_controls(layers, above).title)
+    assert "than in the trained network for the untrained control in 1 and for the shuffled control in 2" in title
+
+
+def test_images_of_one_class():
+    top = pd.DataFrame({"code": [3, 3, 3, 3, 5, 5, 5, 5]})
+    assert analysis.alike_in_words(top, torch.tensor([1, 1, 1, 1, 0, 0, 2, 3])) == "Most"
+    assert analysis.alike_in_words(top, torch.tensor([1, 1, 1, 1, 0, 0, 0, 0])) == "Nearly all"
+    assert analysis.alike_in_words(top, torch.tensor([1, 2, 3, 4, 0, 5, 2, 3])) == "Less than half"
+
+
+@pytest.mark.parametrize(
+    ("off", "ordered", "words"),
+    [
+        (0.3, (240, 240), "which is not close; more features always read as more: trust the order, not the number."),
+        (0.05, (240, 240), "which is close; more features always read as more: trust both the order and the number."),
+        (0.05, (9, 240), "which is close; more features do not always read as more: trust the number, not small differences."),
+        (0.12, (9, 240), "not surely close; more features do not always read as more: trust neither the order nor the number."),
+    ],
+)  # fmt: skip
+def test_the_answer_says_what_the_rows_say(off, ordered, words, monkeypatch):
+    made = [
+        dataclasses.replace(claim, estimate=Estimate(off, off - 0.01, off + 0.01, "by hand", "seed", 3))
+        for claim in claims.planted_errors(Rows(RESULTS))
+    ]
+    monkeypatch.setattr(claims, "planted_errors", lambda rows: made)
+    monkeypatch.setattr(analysis, "order", lambda table: ordered)
+    answer = claims.answer(Rows(RESULTS))
+    assert answer.sentence.endswith(words)
+    assert f"{off:.0%}" in answer.sentence
+    assert ("miss by more than" in answer.sure) == (off == 0.3)
+
+
+def test_each_slider_has_a_line_of_words_that_fits_a_phone():
+    spec = explorer.diversity_explorer([60] * 6).to_dict()
+    assert len([one for one in spec["params"] if "bind" in one]) == 6
+    (words,) = [layer["transform"][0]["calculate"] for layer in spec["layer"] if layer["mark"]["type"] == "text"]
+    assert words.count(r"\n") == 2
 
 
 def test_the_committed_rows_are_those_of_the_full_scale(tmp_path):

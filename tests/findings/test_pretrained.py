@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from superpos import sweep
-from superpos.findings.pretrained import analysis, files, runs, task, tones
+from superpos.findings.pretrained import analysis, claims, explorer, files, runs, task, tones
 from superpos.findings.pretrained.runs import Run, Top, pretrained_run, top_run
 
 QUICK = {"images": "photographs", "n_inputs": 6, "n_rows": 300, "length": 0.02}
@@ -234,3 +234,62 @@ def test_codes_of_one_position_by_hand(tmp_path):
     assert said == (
         "In MiniLM 1 of 2 codes are moved most by tokens that lie within 10 positions of each other; the largest share is 40%."
     )
+
+
+def told(monkeypatch, counted, factors, r):
+    """The answer for three trained layers of which so many are counted, whose SAEs are so far apart and correlate so."""
+    table = pd.DataFrame({"network": "SmolLM2", "state": "trained", "identified": [i < counted for i in range(3)]})
+    table.loc[3] = ["SmolLM2", "shuffled", True]  # a control: not of the trained layers
+    monkeypatch.setattr(analysis, "counts", lambda rows: table.astype({"identified": bool}))
+    monkeypatch.setattr(analysis, "apart", lambda rows: pd.DataFrame({"factor": factors}))
+    monkeypatch.setattr(analysis, "agreement", lambda rows: pd.DataFrame({"r": r}))
+    return claims.answer(sweep.Rows("nowhere"))
+
+
+def test_the_answer_turns_with_the_rows(monkeypatch):
+    refused = told(monkeypatch, 0, [2.0, 6.0, 60.0], [0.95, 0.2, -0.5])
+    assert "answers for 0 of 3 layers of 1 published networks" in refused.sentence
+    assert (
+        "disagree about the F of a layer, by a factor of 6 in the median [2 to 60]: none of these" in refused.sentence
+    )
+    assert refused.sure.startswith("It depends on the SAE: of 3 pairs of SAEs on one network, in 1 ")
+    assert "in 1 rather reversed (below 0)" in refused.sure[40:]
+    assert refused.sure.endswith("refuses 3 of 3.")
+    trusted = told(monkeypatch, 3, [1.0, 1.1, 1.2], [0.95, 0.99, 1.0])
+    assert "nearly agree about the F of a layer, by a factor of 1.1" in trusted.sentence
+    assert trusted.sentence.endswith("all of these numbers can be relied on as a number of features.")
+    assert trusted.sure.startswith("All SAEs agree")
+    assert trusted.sure.endswith("refuses 0 of 3.")
+    assert "only that of these" in told(monkeypatch, 1, [1.0, 1.1, 1.2], [0.95, 0.99, 1.0]).sentence
+
+
+def test_readings_and_their_picture_by_hand(tmp_path):
+    """Two SAEs a factor of 4 apart, and a count that refuses one layer of two."""
+    made = [
+        ("TopK", 0.0, 8.0),
+        ("TopK", 1.0, 8.0),
+        ("published", 0.0, 2.0),
+        ("published", 1.0, 2.0),
+        ("count", 0.0, 3.0),
+    ]
+    made = [
+        {"reading": name, "depth": depth, "effective_features": F}
+        for name, depth, F in [*made, ("count", 1.0, math.nan)]
+    ]
+    table = pd.DataFrame(made).assign(network="crepe", state="trained", n_neurons=2, low=1.0, high=6.0, fvu=0.1)
+    table = table.assign(layer=table.depth.map("at {:.0f}".format), identified=table.effective_features.notna())
+    found = analysis.readings(table)
+    assert found.reading.tolist() == ["published"] * 2 + ["TopK"] * 2 + ["count"] * 2
+    assert found.psi.tolist()[:5] == [1.0, 1.0, 4.0, 4.0, 1.5]
+    assert math.isnan(found.psi.iloc[5])
+    assert found.low.tolist() == [1.0, 1.0, 4.0, 4.0, 0.5, 0.5]
+    says = " ".join(explorer.by_reading(found).title)
+    assert (
+        says
+        == "SAEs disagree about ψ of a trained layer by a factor of 4 in the median; the count answers for 1 of 2 such layers"
+    )
+    alone = explorer.by_reading(found[found.reading == "TopK"].assign(state="untrained")).title
+    assert alone == "ψ of untrained layers is 4 to 4 by TopK"
+    rows = _rows(tmp_path / "a", table)
+    assert analysis.apart(rows).factor.tolist() == [4.0, 4.0]
+    assert analysis.apart_by_network(rows).loc["CREPE-tiny"].tolist() == [4.0, 4.0, 4.0, 2]

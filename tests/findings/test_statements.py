@@ -9,7 +9,7 @@ import pytest
 from book.run import RESULTS
 from superpos import findings
 from superpos.claims import Claim, Estimate, NearZero, OnSide
-from superpos.findings import statements
+from superpos.findings import explorer, statements
 from superpos.findings.adversarial import reread as of_classifiers
 from superpos.findings.algorithms import reread as of_algorithms
 from superpos.findings.grokking import reread as of_grokking
@@ -129,25 +129,114 @@ def test_a_statement_takes_the_estimates_of_claims():
     }
 
 
-def test_sentences_follow_the_cells():
-    words = {"A": "holds holds holds falls", "B": "holds undecided falls holds", "C": "holds holds undecided undecided"}
-    words["D"] = "falls falls falls not-identified"
+def told(**words):
+    """A table of cells from a word a reading: published, protocol, TopK and count, for each statement."""
     lines = [
-        {"words": name, "reading": reading, "verdict": verdict}
+        {"statement": name, "words": name, "reading": reading, "verdict": verdict.replace("-", " ")}
         for name, row in words.items()
-        for reading, verdict in zip(
-            ("published", "protocol", "TopK", "count"), (one.replace("-", " ") for one in row.split()), strict=True
-        )
+        for reading, verdict in zip(("published", "protocol", "TopK", "count"), row.split(), strict=True)
     ]
-    said = statements.summary(pd.DataFrame(lines))
-    assert said == [
+    about = {
+        "chapter": "02",
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "n": 5,
+        "identified": 5,
+        "unit": "network",
+        "source": "a",
+    }
+    return pd.DataFrame([line | about for line in lines])
+
+
+SAID = {
+    "A": "holds holds holds falls",
+    "B": "holds undecided falls holds",
+    "C": "holds holds undecided undecided",
+    "D": "falls falls falls not-identified",
+}
+
+
+def test_sentences_follow_the_cells():
+    assert statements.summary(told(**SAID)) == [
         "Holds by every SAE: A.",
         "Falls by every SAE: D.",
-        "Turns with the SAE, by one of which it holds and by another falls: B.",
-        "By the count, of 4 statements: 1 holds, 1 falls, 1 undecided, 1 not identified, 0 not run.",
+        "Cannot be said of 2 of 4 statements: 1 are left undecided by at least one SAE, and 1 (“B”) turn with the SAE, by one of "
+        "which they hold and by another fall; the count, which gives an interval or refuses, refuses 1 of the 4.",
     ]
-    lines[1]["verdict"] = "falls"
-    assert statements.summary(pd.DataFrame(lines))[0] == "Holds by every SAE: nothing."
+    said = statements.summary(told(**SAID | {"A": "holds falls holds falls", "B": "falls falls undecided holds"}))
+    assert said[0] == "Holds by every SAE: nothing."
+    assert "1 (“A”) turn with the SAE" in said[2]
+    assert "0 turn with the SAE" in statements.summary(told(A="holds holds holds holds"))[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "lead"),
+    [
+        (
+            SAID,
+            "Most do not: of 4 statements 1 hold and 1 fall by every SAE, 1 turn with the SAE, and 1 are left undecided",
+        ),
+        (SAID | {"C": "holds holds holds holds"}, "Half of them do: of 4 statements 2 hold"),
+        (
+            SAID | {"C": "holds holds holds holds", "D": "holds holds not-run holds"},
+            "Most do: of 4 statements 3 hold and 0 fall",
+        ),
+    ],
+)
+def test_the_answer_goes_by_the_table_beside_the_rows(words, lead, tmp_path):
+    told(**words).to_csv(tmp_path / "statements.csv", index=False)
+    made = statements.answer(Rows(tmp_path))
+    assert made.sentence.startswith(lead)
+    assert made.sure.startswith("1 turn with the SAE (“B”)")
+    told(A=SAID["A"]).to_csv(tmp_path / "statements.csv", index=False)
+    assert statements.answer(Rows(tmp_path)).sure.startswith("None turns with the SAE, and 0 of 3 readings")
+
+
+def test_labels_of_a_figure_are_in_lines_and_none_is_missing():
+    table = statements.labelled(statements.committed(Rows(RESULTS)))
+    lines = table.label.str.split("\n")
+    assert lines.map(len).max() <= 2
+    assert max(len(line) for label in lines for line in label) <= 18
+    assert table.label.nunique() == len(statements.STATEMENTS)
+    assert set(table.word) <= set(explorer.COLORS)
+
+
+def layers(F, reading="TopK", identified=True):
+    lines = [{"reading": reading, "n_neurons": 10, "effective_features": f, "identified": identified} for f in F]
+    return pd.DataFrame(lines)
+
+
+@pytest.mark.parametrize(
+    ("table", "reading", "word"),
+    [
+        (layers([11, 12]), "TopK", "above 1"),
+        (layers([9, 8]), "TopK", "below 1"),
+        (layers([9, 12]), "TopK", "both"),
+        (layers([9, 12]), "count", "not run"),
+        (layers([math.nan, math.nan, 12]), "TopK", "not identified"),
+        (layers([11, 12], "count", identified=False), "count", "not identified"),
+        (layers([11, 12]).drop(columns="identified"), "TopK", "above 1"),
+    ],
+)
+def test_more_features_than_neurons_by_hand(table, reading, word):
+    found = statements.superposed({"some networks": table})
+    assert found.set_index("reading").word[reading] == word
+    chart = explorer.more_features_than_neurons(found).to_dict()
+    assert chart["description"].startswith("Do the networks trained here hold more features than neurons?")
+
+
+def test_titles_of_figures_count_the_rows():
+    table = statements.labelled(told(**SAID).assign(statement=["h1"] * 4 + ["h2"] * 4 + ["h3"] * 4 + ["toy"] * 4))
+    assert (
+        "All SAEs say the same of 2 of 4 statements; the count refuses 1"
+        in explorer.what_holds(table).to_dict()["description"]
+    )
+    said = explorer.on_a_side(table, "Attacks", "ln F").to_dict()["description"]
+    assert said.startswith("Attacks: of 16 readings 7 lie on the statement's side and 5 on the other")
+    for low, high, words in ((1.1, 1.2, "above 1 by 1 of 1"), (0.8, 0.9, "below 1 by 1 of 1"), (0.9, 1.1, "by no SAE")):
+        ours = pd.DataFrame([{"reading": "TopK", "value": (low + high) / 2, "low": low, "high": high}])
+        assert words in explorer.solved(ours).to_dict()["description"]
 
 
 def test_every_rule_can_come_out_either_way():

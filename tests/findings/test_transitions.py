@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from superpos.claims import Estimate
-from superpos.findings.grokking import analysis, claims, transitions
+from superpos.findings.grokking import analysis, claims, transitions, wording
 from superpos.sweep import Rows
 
 T = np.arange(0, 2001, 50)
@@ -262,3 +262,66 @@ def test_the_range_of_one_run_holds_one_more_run():
     """t(0.975, 2) = 4.302653, s = 1, n = 3."""
     estimate = claims.one_run_of(pd.Series([1.0, 2.0, 3.0]))
     assert (estimate.value, estimate.high - 2) == (2, pytest.approx(4.302653 * (4 / 3) ** 0.5))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (0.2, -0.1, ["F falls by 20 [15 to 25] percent before", "; but after", "F rises by 10 [5 to 15] percent"]),
+        (-0.2, -0.1, ["F rises by 20 [15 to 25] percent before", "; and after", "F rises by 10 [5 to 15] percent"]),
+        (0.0, 0.1, ["F neither surely falls nor rises", "; but after", "F falls by 10 ["]),
+    ],
+)
+def test_the_answer_says_what_the_rows_say(before, after, words, monkeypatch, tmp_path):
+    def claim(name, value):
+        estimate = Estimate(value, value - 0.05, value + 0.05, "Student t, 95%", "network", 10)
+        return claims._claim(name, "text", estimate, claims.OnSide(1))
+
+    made = [claim("f_fall_published", before), claim("f_fall_post", after)]
+    monkeypatch.setattr(claims, "falls", lambda rows: made)
+    pd.DataFrame({"seed": [1, 2, 2]}).to_csv(tmp_path / "grokking_reread.csv", index=False)
+    answer = claims.answer(Rows(tmp_path))
+    assert all(word in answer.sentence for word in words), answer.sentence
+    assert "read 2 other networks" in answer.rests_on
+
+
+def test_the_first_figure_holds_every_state_at_the_steps_of_the_controls(rows):
+    table = analysis.through(analysis.checkpoints(rows))
+    by = table.set_index(["what", "state", "site", "step"]).sort_index()
+    assert by["count"].loc["F", "weight decay", "before", 0] == 4
+    of_few = by.loc[("F", "no weight decay", "before", 0)]
+    assert (of_few["count"], of_few.low, of_few.value, of_few.high) == (2, 10, 10, 10)
+    assert set(table.what) == {"accuracy", "F"}
+    assert analysis.so_far_in_words(analysis.checkpoints(rows)).startswith("Run here: in 2,000 steps 3 of 4 networks")
+
+
+def test_sentences_follow_the_intervals():
+    assert wording.moves({"mean": 0.2, "low": 0.1, "high": 0.3}) == "falls by 20%"
+    assert wording.moves({"mean": -0.2, "low": -0.3, "high": -0.1}) == "rises by 20%"
+    assert wording.moves({"mean": 0.2, "low": -0.1, "high": 0.5}) == "neither surely falls nor rises"
+    table = pd.DataFrame({"low": [0.1, -0.1, -0.3], "high": [0.2, 0.1, -0.1]})
+    assert (wording.surely(table), wording.surely(table, -1)) == ("1 of 3", "1 of 3")
+    leads = table.assign(edge=[0.1, 0.2, 0.9])
+    assert wording.order(leads) == "0 of 2 measures surely move before test accuracy, 1 of 2 after it"
+    chains = pd.DataFrame({"setting": ["cold", "hot", "hot"], "loss": [1.0, 2.0, 9.0]})
+    assert (
+        wording.chains(chains, 4)
+        == "Cold chains stay below the loss of guessing; hot chains go above the loss of guessing"
+    )
+    assert wording.in_words("F, pre, published") == "F before the activation, paper's recipe"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(0.1, 0.2, ") more"), (-0.2, -0.1, "less"), (-0.1, 0.1, "not surely more")]
+)
+def test_whether_f_goes_with_its_own_llc_is_told_by_the_excess(low, high, words):
+    kinds = {"own": 0.5, "others": 0.4, "excess": 0.1}
+    table = pd.DataFrame(
+        {"LLC": "cold", "measure": "F, pre", "r of": list(kinds), "mean": kinds.values(), "low": low, "high": high}
+    )
+    assert f"{words} than with that of others" in wording.correlations(table)
+
+
+def test_the_fall_of_the_controls_is_told_together(rows):
+    told = analysis.controls_in_words(rows)
+    assert told.startswith("F before the activation falls by 40% with weight decay; it neither")

@@ -1,5 +1,6 @@
 """Worlds of other generators, tables of made-up rows, and readers that enter the benchmark."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+from book.run import RESULTS
 from superpos import intervals, metrics, seeds
+from superpos.claims import Estimate, compute
 from superpos.findings.trust import analysis, claims, explorer, others, runs, task
 from superpos.sweep import Rows
 
@@ -120,6 +123,77 @@ def test_claims_can_come_out_either_way(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("error", "empty", "toy", "head", "middle", "tail"),
+    [
+        (0.05, 0.0, 0.99, "Yes, where it answers: ", "refuses 40 of 40", "models F follows the truth: r = 0.99 [0.98 to 1]."),
+        (0.05, 0.5, 0.6, "No: ", "refuses 20 of 40", "F follows the truth too loosely: r = 0.6 [0.59 to 0.61]."),
+        (0.2, 0.0, 0.97, "No: ", "refuses 40 of 40", "sets without features."),
+        (0.12, 0.0, 0.99, "Perhaps: ", "refuses 40 of 40", "models F follows the truth: r = 0.99 [0.98 to 1]."),
+    ],
+)  # fmt: skip
+def test_the_answer_says_what_the_claims_say(error, empty, toy, head, middle, tail, monkeypatch):
+    values = {"trust.mean_error": error, "trust.wrong_yes": empty, "trust.toy_r": toy}
+
+    def made(makers, rows):
+        for claim in compute(makers, rows):
+            value = values.get(claim.id)
+            same = (
+                claim.estimate if value is None else Estimate(value, value - 0.01, value + 0.01, "by hand", "one", 40)
+            )
+            yield dataclasses.replace(claim, estimate=same)
+
+    monkeypatch.setattr(claims, "compute", made)
+    answer = claims.answer(Rows(RESULTS))
+    assert answer.sentence.startswith(head)
+    assert middle in answer.sentence
+    assert answer.sentence.endswith(tail)
+    assert f"off by {100 * error:.3g}% [" in answer.sentence
+    assert ("fail" in answer.sure) == (head == "No: ")
+
+
+def test_titles_say_what_the_dots_show():
+    told = pd.DataFrame(
+        {"truth": [10.0, 20.0, 30.0], "effective_features": [10.0, 22.0, 90.0], "kind": "a", "n_neurons": 8}
+    )
+    told = told.assign(identified=[True, True, False], ratio=told.effective_features / told.truth)
+    title = " ".join(explorer.counted_over_planted(told).title)
+    assert title == "Where the count answers it is off by 5.0% in the median; of 3 worlds with features it refuses 1"
+    found = pd.DataFrame({"reader": ["a", "b"], "psi": [2.0, 0.5], "low": [1.0, 0.4], "high": [3.0, 0.6]})
+    title = " ".join(explorer.read_from_nothing(found, (3, 4)).title)
+    assert title == (
+        "Where there are no features, 1 of 2 readers read ψ above 1 on average (2 by a);"
+        " the count refuses 3 of 4 such sets of rows"
+    )
+    rungs = pd.DataFrame(
+        {"reader": ["the count", "a", "b"], "layer": "fc", "F": [math.nan, 5.0, 9.0], "low": 1.0, "high": 9.0}
+    )
+    assert (
+        " ".join(explorer.ladder(rungs).title) == "By reader there are 5 to 9 features in fc; the count refuses 1 of 1"
+    )
+
+
+def test_refusals_of_rows_without_features_are_counted():
+    table = pd.DataFrame(
+        {
+            "reader": ["count"] * 3 + ["a"],
+            "truth": [math.nan, math.nan, 5.0, math.nan],
+            "answered": [False, True, False, True],
+        }
+    )
+    assert analysis.refused_of_nothing(table, "count") == (1, 2)
+    assert analysis.refused_of_nothing(table, "a") == (0, 1)
+
+
+def test_tables_are_shown_in_words():
+    table = pd.DataFrame({"kind": ["sae_lens", "white"], "F": [1.0, 2.0]})
+    shown = analysis.in_words(table)
+    assert shown["kind of world"].tolist() == ["SynthSAEBench", "white noise"]
+    assert analysis.in_words(table.set_index("kind")).index.tolist() == ["SynthSAEBench", "white noise"]
+    assert set(task.FROZEN) <= set(analysis.KINDS)
+    assert analysis.named(pd.DataFrame({"reader": ["count", "TwoNN"]})).reader.tolist() == ["the count", "TwoNN"]
+
+
 def test_calibration_errors_are_written_and_read(tmp_path, monkeypatch):
     path = tmp_path / "intervals.csv"
     monkeypatch.setattr(analysis, "made_by", lambda table: "a test")
@@ -130,8 +204,6 @@ def test_calibration_errors_are_written_and_read(tmp_path, monkeypatch):
 
 
 def test_the_shipped_errors_are_those_of_the_committed_rows(tmp_path):
-    from book.run import RESULTS
-
     analysis.write_intervals(Rows(RESULTS), tmp_path / "intervals.csv")
     assert (tmp_path / "intervals.csv").read_bytes() == intervals.ERRORS.read_bytes()
 
@@ -174,6 +246,9 @@ def test_the_explorer_draws_every_kind():
     table = table.assign(ratio=[1.0, 2.0])
     spec = explorer.reader_explorer(table).to_dict()
     assert spec["params"][0]["bind"]["options"] == ["a", "b"]
+    assert "worst for it, count is off by a factor of 1 in the median; the other readers by 2" in " ".join(
+        spec["title"]
+    )
 
 
 def test_toy_models_by_hand(tmp_path):

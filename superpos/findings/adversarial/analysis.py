@@ -4,7 +4,7 @@ H2 and H3 are both about lines: slopes of conditions on x, the code of the numbe
 their tables `line` names the line that a condition lies on, `where` the lines that are pooled, `claim` what they are pooled for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from superpos import statistics
-from superpos.findings.adversarial import slopes
-from superpos.settings import flat
+from superpos.answers import join, number
+from superpos.findings.adversarial import choices, naming, slopes
 from superpos.sweep import Rows
 
 F = "effective_features"
@@ -43,10 +43,16 @@ def learned(each: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return (counts["sum"] + " of " + counts["count"]).unstack("n_classes")
 
 
+def sizes(rows: pd.DataFrame, *also: str) -> pd.DataFrame:
+    """How large networks of each architecture were trained, and how they were read; `also`: further columns."""
+    names = [*also, "per_class", "epochs", "n_images", "n_rows", "attack_steps"]
+    return rows.drop_duplicates("architecture").set_index("architecture")[names]
+
+
 def n_updates(each: pd.DataFrame) -> pd.DataFrame:
     """Updates of a network of 2 and of 10 classes, by architecture; and the paper's: all images, 100 epochs, batches of 256."""
     size = each.drop_duplicates("architecture").set_index("architecture")[["per_class", "epochs", "batch_size"]]
-    size.loc["paper"] = 6000, 100, 256
+    size.loc["the paper"] = 6000, 100, 256
     found = {f"{n} classes": size.epochs * np.ceil(size.per_class * n / size.batch_size) for n in (2, 10)}
     return pd.DataFrame(found).astype(int)
 
@@ -118,9 +124,12 @@ def h3_slopes(rows: Rows) -> pd.DataFrame:
 
 def _slopes(rows: Rows, architectures: Sequence[str]) -> pd.DataFrame:
     table = rows["adversarial"]
-    return paper_first(
-        with_intervals(slopes.slopes(slopes.without_silent(table[table.architecture.isin(architectures)])[0])), "update"
-    )
+    return slopes_of(table[table.architecture.isin(architectures)])
+
+
+def slopes_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Slopes of the conditions of some networks, with intervals; the paper's update first."""
+    return paper_first(with_intervals(slopes.slopes(slopes.without_silent(table)[0])), "update")
 
 
 def paper_h2() -> pd.DataFrame:
@@ -155,6 +164,30 @@ def beside_paper(table: pd.DataFrame, paper: pd.DataFrame, *by: str) -> pd.DataF
     return wide[[update for update in ("paper", "leak", "corrected") if update in wide]]
 
 
+def rises(table: pd.DataFrame, x: str, *by: str) -> pd.DataFrame:
+    """Whether the slope at the largest value of a column lies above that at the smallest: update, by, rises."""
+    groups = table.sort_values(x, kind="stable").groupby(["update", *by], sort=False)
+    ends = groups.slope.agg(["first", "last", "size"]).query("size > 1")
+    return (ends["last"] > ends["first"]).rename("rises").reset_index()
+
+
+def rises_in_words(found: pd.DataFrame, falls: bool = False) -> str:
+    """In how many lines of `rises` the slope rises, or `falls`, under each update."""
+    counts = (found.rises != falls).groupby(found["update"]).agg(["sum", "size"])
+    names = {"leak": "lines under the paper's update", "corrected": "under the corrected one"}
+    return join(
+        [f"{counts['sum'][key]} of {counts['size'][key]} {name}" for key, name in names.items() if key in counts.index]
+    )
+
+
+def with_paper(table: pd.DataFrame, paper: pd.DataFrame, *by: str) -> pd.DataFrame:
+    """Our slopes and the paper's, one below the other, in the order of some columns, with what a chart draws."""
+    drawn = ["update", "line", "architecture", "n_classes", "width", "slope", "low", "high"]
+    both = pd.concat([table, paper])
+    both = paper_first(both, *by)[[name for name in drawn if name in both]]
+    return both.assign(classes=both.n_classes.astype(str))
+
+
 def shape_counts(table: pd.DataFrame, *by: str) -> pd.DataFrame:
     """Of how many conditions `shapes` says that they are no line, and that they jump one way and then go the other."""
     seen = {"no line (p < .05)": table.line_p < 0.05, "jump, then the other way": table.jump * table.above < 0}
@@ -166,20 +199,36 @@ def surely(p: ArrayLike) -> Bool[np.ndarray, " n"]:
     return multipletests(p, method="holm")[0] if np.size(p) else np.zeros(0, bool)
 
 
-def sides_in_words(conditions: pd.DataFrame, more: str, less: str) -> str:
-    """Which slopes surely lie above and below zero, and what two data sets differ by: a block an update."""
-    words = []
-    for update, mine in conditions.groupby("update", sort=False):
-        apart, named = differences(mine, more, less), mine.line + ", " + mine.n_classes.astype(str)
-        words.append(f"{update}: {len(mine)} conditions, {mine.line.nunique()} lines, {len(apart)} differences")
-        for side, p in (("above", mine.p_above), ("below", mine.p_below)):
-            words.append(f"  slopes surely {side} zero: {' · '.join(named[surely(p)]) or 'none'}")
-        if len(apart) > 1:
-            spread = statistics.pool(apart.slope, apart.variance)
-            words.append("  {} minus {}: Q {q:.1f}, p {p:.1g}, I² {i2:.2f}; each:".format(more, less, **spread))
-            each = " · ".join(f"{', '.join(map(str, key))}: {d:.2f}" for key, d in apart.slope.items())
-            words.append(f"    {each}")
-    return "\n".join(words)
+def sided(conditions: pd.DataFrame) -> pd.DataFrame:
+    """Slopes with the `side` of zero that each surely lies on by Holm's test over those of an update: above, below or neither."""
+    parts = []
+    for _, of in conditions.groupby("update", sort=False):
+        above, below = surely(of.p_above), surely(of.p_below)
+        parts.append(of.assign(side=np.where(above, "above", np.where(below, "below", "neither"))))
+    return pd.concat(parts)
+
+
+def surely_on(conditions: pd.DataFrame) -> pd.DataFrame:
+    """Which slopes surely lie above and below zero, named: a row an update, a column a side."""
+    table = sided(conditions)
+    table = table.assign(named=table.line.map(naming.word) + ", " + table.n_classes.astype(str) + " classes")
+    of = table[table.side != "neither"].groupby(["update", "side"], sort=False).named.agg("; ".join).unstack("side")
+    of = of.reindex(index=table["update"].unique(), columns=["above", "below"]).fillna("none")
+    return of.rename(columns="surely {} zero".format)
+
+
+def apart(conditions: pd.DataFrame, more: str, less: str) -> pd.DataFrame:
+    """`differences` of two data sets under each update: update, architecture, n_classes, slope, variance."""
+    parts = {update: differences(of, more, less) for update, of in conditions.groupby("update", sort=False)}
+    return pd.concat(parts, names=["update"]).reset_index()
+
+
+def clean_alone(rows: Rows) -> pd.DataFrame:
+    """Slopes of the conditions of H2 under the paper's update where F is read on clean images alone, with their sides."""
+    table = rows["adversarial"]
+    spoken = slopes.without_silent(table[table.architecture.isin(DEEP)])[0]
+    found = slopes.slopes(spoken, slopes.Choice(inputs="clean"))
+    return sided(with_intervals(found[found["update"] == "leak"]))
 
 
 def h1_by_choice(rows: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +256,22 @@ def pooled(table: pd.DataFrame, by: str) -> pd.DataFrame:
     parts = {key: part for key, part in table.groupby(by, sort=False) if len(part) > 1}
     pools = {key: statistics.pool(part.slope, part.variance) for key, part in parts.items()}
     names = ["mean", "low", "high", "mean_re", "low_re", "high_re", "q", "p", "i2", "n"]
-    return pd.DataFrame(pools, index=names).T.rename_axis(by)
+    return pd.DataFrame(pools, index=names).T.rename_axis(by).astype({"n": int})
+
+
+def spreads(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`pooled` by update of several tables, each under its name."""
+    return pd.concat({name: pooled(table, "update") for name, table in tables.items()}, names=["pooled"])
+
+
+def pooled_in_words(table: pd.DataFrame) -> str:
+    """Lines under the paper's update pooled with random effects, for each `where`: the mean and its interval."""
+    told = []
+    for where, of in table[table["update"] == "leak"].groupby("where", sort=False):
+        pool = pooled(of, "update").iloc[0]
+        interval = "{} [{} to {}]".format(*(number(pool[name]) for name in ("mean_re", "low_re", "high_re")))
+        told.append(interval if where == "all" else f"{interval} in {naming.word(where)}s")
+    return join(told)
 
 
 def forest(table: pd.DataFrame, paper: float, error: float) -> pd.DataFrame:
@@ -217,7 +281,7 @@ def forest(table: pd.DataFrame, paper: float, error: float) -> pd.DataFrame:
         pools = pooled(part, "update").reset_index()[["update", "mean_re", "low_re", "high_re"]]
         parts += [part, pools.set_axis(names, axis=1).assign(line=f"{where}, pooled")]
     of_paper = ("leak", paper, paper - 1.96 * error, paper + 1.96 * error)
-    parts.append(pd.DataFrame([of_paper], columns=names).assign(line="paper"))
+    parts.append(pd.DataFrame([of_paper], columns=names).assign(line="the paper"))
     return pd.concat(parts, ignore_index=True)[["line", *names]]
 
 
@@ -266,94 +330,34 @@ def on_width(by_seed: pd.DataFrame) -> pd.Series:
 
 
 def resnet_in_words(rows: pd.DataFrame) -> str:
-    """Slopes of F on the radius at each width of ResNet-18, whether they rise with the width as the paper's do, and what they are
-    made of."""
-    by_seed, shapes = resnet_by_seed(rows), slopes.shapes(rows).set_index("width").sort_index()
-    each = ["{:.1f} [{:.1f}, {:.1f}] at {:g}".format(*statistics.mean_interval(by_seed[w]), w) for w in by_seed.columns]
-    value, low, high = statistics.mean_interval(on_width(by_seed))
-    way = "rise" if low > 0 else "fall" if high < 0 else "neither surely rise nor surely fall"
-    plain, attacked = (
-        rows[rows.epsilon == end].groupby("width").accuracy_train.mean() for end in (0.0, rows.epsilon.max())
-    )
-    parts = [
-        f"at {w:g} {shapes.jump[w]:+.2f} to the smallest radius, a slope of {shapes.above[w]:+.1f} above it, accuracy on "
-        f"training images {plain[w]:.2f} without attacks and {attacked[w]:.2f} under the strongest"
-        for w in by_seed.columns
+    """Slopes of F on the radius at each width of ResNet-18, and whether they rise with the width as the paper's do."""
+    by_seed = resnet_by_seed(rows)
+    each = [
+        "{:.1f} [{:.1f} to {:.1f}] at {:g}".format(*statistics.mean_interval(by_seed[w]), w) for w in by_seed.columns
     ]
-    return (
-        f"slopes of F on ε: {', '.join(each)}; they {way} with the width, by {value:.1f} [{low:.1f}, {high:.1f}] a unit of "
-        f"ln(width), over {len(by_seed)} seeds; the paper's rise. What they are made of: {'; '.join(parts)}."
-    )
+    value, low, high = statistics.mean_interval(on_width(by_seed))
+    way = "rises" if low > 0 else "falls" if high < 0 else "neither surely rises nor surely falls"
+    told = f"By the width the slope of F on ε is {join(each)}. It {way} with the width, by {value:.1f} [{low:.1f} to {high:.1f}]"
+    return f"{told} a unit of ln(width), over {len(by_seed)} seeds; in the paper it rises.".replace("-", "−")
 
 
-def every_choice(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """`slopes_by_choice` of the usual reading, and of F by each of the others, which its `measure` then names."""
-    tables = [slopes.slopes_by_choice(slopes.without_silent(rows)[0])]
-    for reading, part in others[others.n_sae == 1].groupby("reading", sort=False):
-        tables.append(slopes.slopes_by_choice(slopes.without_silent(part)[0], ["F"]).assign(measure=f"F, {reading}"))
-    return pd.concat(tables, ignore_index=True)
-
-
-def specifications(table: pd.DataFrame) -> pd.DataFrame:
-    """H2 or H3 by where, update and choices: the slope of the slopes on x with its interval, and how many conditions it is of.
-
-    table: placed slopes by choice. Several lines are pooled, and a single one is a meta-regression, both with random effects.
-    NaN where no line has three conditions, or only one of several has.
-    """
-    by = ["where", "update", *(name for name in flat(slopes.USUAL) if name in table)]
-    found = [(*key, *_estimate(part)) for key, part in table.groupby(by, sort=False)]
-    names = ["estimate", "low", "high"]
-    return pd.DataFrame(found, columns=[*by, *names, "conditions"]).astype(dict.fromkeys(names, float))
-
-
-def _estimate(part: pd.DataFrame) -> tuple[float, float, float, int]:
-    found, pool = statistics.trend(part, "x", "line")
-    if pool:
-        return pool["mean_re"], pool["low_re"], pool["high_re"], int(found.n.sum())
-    if found.empty or part.line.nunique() > 1:
-        return float("nan"), float("nan"), float("nan"), 0
-    fit = statistics.meta_slope(part.x, part.slope, part.variance)
-    return fit["slope_re"], fit["low_re"], fit["high_re"], len(part)
+def resnet_parts(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the slopes of ResNet-18 are made of, by width: jump and slope above it (`slopes.shapes`), training accuracies."""
+    found = slopes.shapes(rows).set_index("width").sort_index()[["jump", "above"]]
+    for name, radius in (("without attacks", 0.0), ("under the strongest", rows.epsilon.max())):
+        found[f"training accuracy {name}"] = rows[rows.epsilon == radius].groupby("width").accuracy_train.mean()
+    return found
 
 
 def h2_specifications(rows: Rows) -> pd.DataFrame:
     """H2 under every choice, in each data set and architecture by itself."""
     every, others = rows["adversarial"], rows["adversarial_readings"]
-    table = every_choice(every[every.architecture.isin(DEEP)], others[others.architecture == "mlp"])
-    return specifications(for_h2(table).assign(where=lambda table: table.line))
+    table = choices.every_choice(every[every.architecture.isin(DEEP)], others[others.architecture == "mlp"])
+    return choices.specifications(for_h2(table).assign(where=lambda table: table.line))
 
 
 def h3_specifications(rows: Rows) -> pd.DataFrame:
     """H3 under every choice, in each architecture; layers are not weighed, as there is one."""
     every, others = rows["adversarial"], rows["adversarial_readings"]
-    table = every_choice(every[every.architecture.isin(SHALLOW)], others[others.architecture == "mlp1"])
-    return specifications(for_h3(table[table["layers"] == "equal"].drop(columns="layers")))
-
-
-def sides(h2: pd.DataFrame, h3: pd.DataFrame) -> pd.DataFrame:
-    """Of how many combinations of choices the estimate lies on the paper's side of zero, and of how many surely.
-
-    Combinations that come to the same, since all networks are above chance, count once.
-    """
-    both = pd.concat([h2.assign(claim="H2", sign=-1.0), h3.assign(claim="H3", sign=1.0)])
-    both = both.sort_values("counted", ascending=False, kind="stable")  # "all" stays, where they come to the same
-    both = both.drop_duplicates(["claim", "where", "update", "measure", "estimate", "low", "high"])
-    ends = both[["low", "high"]].mul(both.sign, axis=0)
-    both["right side"], both["surely"] = both.estimate * both.sign > 0, ends.min(axis=1) > 0
-    shares = both.groupby(["claim", "where", "measure", "update"])
-    found = {"right side": "mean", "surely": "mean", "estimate": ["size", "mean"]}
-    return shares.agg(found).set_axis(["right side", "surely", "combinations", "mean"], axis=1)
-
-
-def one_other_choice(table: pd.DataFrame) -> pd.DataFrame:
-    """Specifications that are the usual one but for one choice: choice, which (where and update), words, and the side of zero."""
-    usual, found = {name: value for name, value in flat(slopes.USUAL).items() if name in table}, []
-    for row in table.dropna().to_dict("records"):
-        other = [name for name, value in usual.items() if row[name] != value]
-        if len(other) <= 1:
-            place, choice = (list(usual).index(other[0]), f"{other[0]}: {row[other[0]]}") if other else (-1, "as above")
-            words = "{estimate:.2f} [{low:.2f}, {high:.2f}], {conditions}".format(**row)
-            side = "rises" if row["low"] > 0 else "falls" if row["high"] < 0 else "neither surely"
-            found.append((place, choice, f"{row['where']}, {row['update']}", words, side))
-    found = pd.DataFrame(found, columns=["place", "choice", "which", "words", "side"])
-    return found.sort_values("place", kind="stable").drop(columns="place")
+    table = choices.every_choice(every[every.architecture.isin(SHALLOW)], others[others.architecture == "mlp1"])
+    return choices.specifications(for_h3(table[table["layers"] == "equal"].drop(columns="layers")))

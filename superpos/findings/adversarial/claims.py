@@ -12,8 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from superpos import statistics
+from superpos.answers import Answer, join, said, side
 from superpos.claims import PAPER, Claim, Estimate, MeetsPaper, OnSide, mean_of, not_run
-from superpos.findings.adversarial import analysis, slopes
+from superpos.findings.adversarial import analysis, naming, slopes
 from superpos.findings.adversarial.analysis import FASHION, H2, H3
 from superpos.sweep import Rows
 
@@ -90,7 +91,7 @@ def h3_slope(rows: Rows) -> Iterator[Claim]:
         mine = conditions[(conditions.architecture == architecture) & (conditions["update"] == update)]
         lines, other = analysis.lines(mine), "" if update == "leak" else CORRECTED
         ran = ", ".join(map(str, sorted(mine.width.unique()))) or "not run"
-        text = f"Slope of F on ε rises with ln(width), in sign{_in(other)}: {architecture} {ran}; {_sides(lines)}"
+        text = f"Slope of F on ε rises with ln(width), in sign{_in(other)}: {naming.word(architecture)} {ran}; {_sides(lines)}"
         estimate, suffix = _pooled(lines, "number of classes"), "" if update == "leak" else "_corrected"
         full, where = f"adversarial.h3_sign_{name}{suffix}", f"{ATTACKS}, H3"
         yield Claim(full, text, SOURCE, estimate, OnSide(1), H3[0], where, PAPER, other)
@@ -101,7 +102,7 @@ def _sides(lines: pd.DataFrame) -> str:
     surely = analysis.surely(2 * stats.norm.sf(lines.slope.abs() / lines.variance**0.5))
     signs = np.sign(lines.slope).where(surely, 0)
     return "; ".join(
-        f"{where}: of {len(of)} numbers of classes {(of > 0).sum()} surely rise, {(of < 0).sum()} surely fall"
+        f"of {len(of)} numbers of classes {(of > 0).sum()} surely rise, {(of < 0).sum()} surely fall"
         for where, of in signs.groupby(lines["where"], sort=False)
     )
 
@@ -153,6 +154,56 @@ def resnet_widths(rows: Rows) -> Iterator[Claim]:
             yield Claim(name, text, file, estimate, MeetsPaper(1.0, True), paper, where, PAPER, SHORT)
 
 
+def _networks(rows: Rows, architectures: tuple[str, ...]) -> str:
+    """How many networks of some architectures under the paper's update the slopes rest on, in words."""
+    table = rows["adversarial"].query("architecture in @architectures and (update == 'leak' or epsilon == 0)")
+    each = table.drop_duplicates(slopes.NETWORK)
+    return f"{len(each)} networks, {each.seed.nunique()} for each case and radius ε of the attacks"
+
+
+def answer_attack(rows: Rows) -> Answer:
+    """What the chapter on attacks and the number of classes comes to."""
+    cases, more = next(h1(rows)), next(h2_slope(rows)).estimate
+    n, up, down = cases.estimate.n, int(cases.estimate.low), cases.estimate.n - int(cases.estimate.high)
+    clean = int((analysis.clean_alone(rows).side == "above").sum())
+    always = {"agrees": "Not always", "differs": "Yes, always"}.get(cases.word, "Not surely")
+    turn = side(more, 0, "more classes make it rise more", "more classes make it fall more", "")
+    turn = turn or "whether more classes make it fall more is open"
+    return Answer(
+        "08_under_attack", "Does a network that is trained against attacks end up with fewer features?",
+        f"{always}: with stronger attacks F, the number of features, surely rises in {up} of {n} cases and surely falls in "
+        f"{down}; {turn} ({said(more)} a step).",
+        f"{_networks(rows, analysis.DEEP)}; a case is a data set (MNIST, Fashion-MNIST), a network (MLP, CNN) and a number of "
+        f"classes. “Surely”: {cases.estimate.kind}; where F is read on clean images alone, it surely rises in {clean} cases. A "
+        f"step is one of the numbers of classes 2, 3, 5, 10; interval: {more.kind}, over {more.n} pairs of data set and network.",
+        (SOURCE, "adversarial_readings.csv", "adversarial_reread.csv"),
+    )  # fmt: skip
+
+
+def answer_width(rows: Rows) -> Answer:
+    """What the chapter on attacks and the width of networks comes to."""
+    mlp, _, cnn, _ = h3_slope(rows)
+    large = resnet_width_slope(rows).estimate
+    found = {"MLPs": mlp.estimate, "CNNs": cnn.estimate, "a briefly trained ResNet-18": large}
+    told = [
+        f"{side(one, 0, 'rises', 'falls', 'may rise or fall')} in {name} ({said(one)})" for name, one in found.items()
+    ]
+    return Answer(
+        "09_room_to_spare", "Does a wider network keep more features when it is trained against attacks?",
+        f"With the network's width, the change that attacks bring to the number of features F {join(told)}.",
+        f"{_networks(rows, analysis.SHALLOW)}; a case is an MLP or CNN of one hidden layer, its width and a number of MNIST's "
+        "classes. Numbers are the change of the slope of F on ε with a unit of ln(width). Intervals: "
+        f"{mlp.estimate.kind}, over {mlp.estimate.n} numbers of classes; for ResNet-18 {large.kind}, over {large.n} seeds.",
+        (SOURCE, OF_RESNET, WIDE, "adversarial_readings.csv", "adversarial_reread.csv"),
+    )  # fmt: skip
+
+
+ANSWERS = (answer_attack, answer_width)
 UNDER_ATTACK = (h1, h2_slope, fashion_minus_mnist)
 ROOM_TO_SPARE = (h3_slope, resnet_width_slope, resnet_widths)
 CLAIMS = (*UNDER_ATTACK, *ROOM_TO_SPARE)
+CHAPTERS = {  # the longest beginning counts
+    "adversarial.": "08_under_attack",
+    "adversarial.h3": "09_room_to_spare",
+    "adversarial.resnet": "09_room_to_spare",
+}

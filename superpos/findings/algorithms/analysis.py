@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from superpos.answers import SAES, join
 from superpos.findings.algorithms.programs import compile_program
 from superpos.findings.algorithms.runs import READINGS
 from superpos.findings.algorithms.task import compressed
@@ -16,6 +17,15 @@ from superpos.sweep import Rows
 
 F, RECIPE = "effective_features", "paper's recipe"
 SETTING = ["program", "way", "n_neurons"]
+WORDS = {  # a column, level or entry of the tables that the chapter shows: its words
+    "n_neurons": "neurons N", "N": "neurons N", "M": "coordinates", "read": "coordinates read", "used": "coordinates ever on",
+    "difference": "difference to JAX", "right": "answered right", "best": "best start", "gap": "mean start below it",
+    "tokens": "tokens right", "optimisation": "failed in optimisation", "truth": "F of the coordinates",
+    "last": "ψ of the last layer", "psi": "ψ", "truth / N": "F of the coordinates / N", "frobenius": "‖W‖²/N",
+    "rank": "dimensions", "states": "different states", "on": "on in a row", "activity": "share of rows on", "of": "features",
+    "fvu": "left unexplained", "l0": "codes on in a row", "dead": "dead codes", "moved": "F moved by", "way": "network",
+    "effective_features": "F", "count": "networks", "main": "F, main reading", "small λ": "F, small λ",
+}  # fmt: skip
 
 
 def layers(rows: Rows) -> pd.DataFrame:
@@ -24,19 +34,33 @@ def layers(rows: Rows) -> pd.DataFrame:
     way: "compressed", "from scratch" or "untrained"; a network is solved if it answers every sequence; which: program and
     way; moved: how far F moved over the second half of an SAE's training.
     """
-    ours, recipe = rows["algorithms"], rows["algorithms_published"].rename(columns={"sae_seed": "network"})
+    recipe = rows["algorithms_published"].rename(columns={"sae_seed": "network"})
+    return _named(
+        pd.concat([_with_way(rows["algorithms"]), recipe.assign(way="compressed", reading=RECIPE)], ignore_index=True)
+    )
+
+
+def _with_way(table):
+    """Rows of networks with the way to them, in order."""
     ways = {"compressed": "compressed", "scratch": "from scratch"}
-    ours["way"] = ours.route.map(ways).where(ours.steps > 0, "untrained")
-    ours = ours.sort_values(["route", "program", "n_neurons", "layer"], kind="stable")
-    table = pd.concat([ours, recipe.assign(way="compressed", reading=RECIPE)], ignore_index=True)
+    table = table.assign(way=table.route.map(ways).where(table.steps > 0, "untrained"))
+    return table.sort_values(["route", "program", "n_neurons", "layer"], kind="stable")
+
+
+def _named(table):
+    """Rows of networks with what `layers` says of them."""
     moved = (table[F] / table.half_way - 1).abs()
     return table.assign(solved=table.sequences == 1, which=table.program + ", " + table.way, moved=moved)
 
 
 def networks(rows: Rows) -> pd.DataFrame:
     """Every reading of every trained network: F and ψ, means over its layers, and ψ of the last layer alone (`last`)."""
-    table = layers(rows).query("way != 'untrained'")
-    table["last"] = table.psi
+    return _over_layers(layers(rows))
+
+
+def _over_layers(table):
+    """Means of the trained networks over their layers."""
+    table = table[table.way != "untrained"].assign(last=table.psi)
     how = {F: "mean", "psi": "mean", "last": "last", "solved": "first", "psi_frobenius": "first"}
     return table.groupby(["which", *SETTING, "network", "reading"], sort=False).agg(how).reset_index()
 
@@ -125,9 +149,74 @@ def by_reading(rows: Rows) -> pd.DataFrame:
 
 def superposition(rows: Rows) -> pd.DataFrame:
     """ψ, mean over layers, in each setting (main reading); failed: where not every start is solved."""
-    main = networks(rows).query("reading == 'main'")
+    return superposition_of(rows["algorithms"])
+
+
+def superposition_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The same of rows that `runs.network_run` gave."""
+    main = _over_layers(_named(_with_way(table))).query("reading == 'main'")
     table = summarize(main, SETTING, "psi").join(main.groupby(SETTING).solved.all(), on=SETTING)
     return table.assign(failed=~table.solved)
+
+
+def above_in_words(table: pd.DataFrame) -> str:
+    """In how many programs of `superposition` ψ is above 1, its whole interval, while every network answers everything."""
+    above = table[table.solved & (table.low > 1)].program.unique()
+    where = f" ({join(list(above))})" if len(above) else ""
+    return f"In {len(above)} of {table.program.nunique()} programs ψ is above 1 while every network answers everything{where}"
+
+
+def here(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """`superposition_of` rows that were run just now, without intervals of two networks, and how many settings are solved."""
+    found = superposition_of(table)
+    if found["count"].max() < 3:
+        found = found.drop(columns=["low", "high"])
+    return found, f"Run here: every network answers everything in {int(found.solved.sum())} of {len(found)} settings"
+
+
+def smallest_in_words(rows: Rows) -> str:
+    """The smallest number of neurons in which some start solves each program, compressed and from scratch."""
+    smallest = starts(rows).query("solved").groupby(["program", "way"]).n_neurons.min().unstack()
+    told = [f"{one.Index} {one.compressed:g} compressed, {one.scratch:g} from scratch" for one in
+            smallest.rename(columns={"from scratch": "scratch"}).itertuples()]  # fmt: skip
+    return f"The fewest neurons in which some network answers everything: {'; '.join(told)}"
+
+
+def passes_in_words(table: pd.DataFrame) -> str:
+    """Where F of the last layer first lies above N, as the neurons of a compression become fewer (`by_layer`)."""
+    table = table[table.which.str.endswith("compressed") & table["of"].str.startswith("layer")]
+    last = table[table.layer == table.groupby("which").layer.transform("max")]
+    at = last[last[F] > last.n_neurons].groupby("which").n_neurons.max()
+    told = [f"{n} ({which.partition(',')[0]})" for which, n in at.items()]
+    passes = f"passes N at N = {join(told)}" if told else "stays at N or below"
+    return f"As a program is compressed, F after the last layer {passes}"
+
+
+def between_readings_in_words(table: pd.DataFrame) -> str:
+    """How far apart the readings are at the largest N of the first program and way (`by_reading`)."""
+    table = table[(table.which == table.which.iloc[0]) & (table.reading != "F = N")]
+    own = table[table.n_neurons == table.n_neurons.max()].sort_values(F)
+    low, high = own.iloc[0], own.iloc[-1]
+    ends = f"from {low[F]:.0f} ({low.reading}) to {high[F]:.0f} ({high.reading})"
+    return f"F by {len(own)} readings of the same networks: {ends} for {low.which} to N = {low.n_neurons}"
+
+
+def solved_again(rows: Rows) -> pd.DataFrame:
+    """ψ, mean over layers, of the compressions that were read again by several SAEs: network, reading, N, identified, psi.
+
+    Only networks that answer every sequence; the count refuses some layers, so that its mean is not one of whole networks.
+    """
+    table = rows["algorithms_reread"].query("sequences == 1")
+    table = table.assign(psi=table[F] / table.n_neurons, identified=table.identified.astype(str) == "True")
+    by = table.groupby(["reading", "program", "n_neurons", "network"], sort=False)
+    return by.agg(psi=("psi", "mean"), identified=("identified", "all")).reset_index()
+
+
+def again(rows: Rows) -> pd.DataFrame:
+    """The mean of that over networks, by each SAE, with its interval."""
+    table = solved_again(rows)
+    table = table[table.reading.isin(SAES)]
+    return summarize(table.assign(reading=table.reading.map(SAES)), ["reading", "program", "n_neurons"], "psi")
 
 
 def largest_solved(rows: Rows) -> pd.DataFrame:
@@ -159,10 +248,17 @@ def largest(rows: Rows) -> pd.DataFrame:
 
 
 def streams(rows: Rows, sequence: Sequence[int] = (3, 1, 4, 4, 2)) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the kept reversals hold of one sequence after the last layer, cell by cell, and in words what they answer."""
+    """What the kept reversals hold of one sequence after the last layer, cell by cell, and in words what they answer.
+
+    share: of all sequences, how many each of them answers right.
+    """
     compiled, asked = compile_program("reverse"), ("BOS", *sequence)
     tokens = torch.tensor([[compiled.task.vocabulary.index(t) for t in asked]])
-    known = [re.sub(r"_\d+", "", label.replace("_selector_width_attn_output", " share")) for label in compiled.labels]
+    known = [
+        label.replace("_selector_width_attn_output", " share").replace("opp_idx", "opposite")
+        for label in compiled.labels
+    ]
+    known = [re.sub(r"_\d+", "", label) for label in known]
     best = starts(rows).query("program == 'reverse' and way == 'compressed'").groupby("n_neurons").sequences.max()
 
     def cells(n: int | None, panel: str, values: Tensor, names: Sequence[str]) -> pd.DataFrame:
@@ -179,11 +275,21 @@ def streams(rows: Rows, sequence: Sequence[int] = (3, 1, 4, 4, 2)) -> tuple[pd.D
             read = model.read(after[-1])
         n, answer = len(model.W), [compiled.task.outputs[i] for i in logits[0, 1:].argmax(-1)]
         right = "right" if answer == list(sequence[::-1]) else "wrong"
-        words.append((n, f"{list(sequence)} → {answer}: {right}\n({best[n]:.2%} of all sequences right)"))
+        words.append((n, f"{list(sequence)} → {answer}: {right}\n({best[n]:.2%} of all sequences right)", best[n]))
         maps.append(cells(n, "stream r", after[-1][0], [str(i) for i in range(n)]))
         read_maps.append(cells(n, "what is read: ReLU(Wᵀr)", read[0], known))
     native = cells(None, "the compiled stream", compiled.model.streams(tokens)[0][-1][0], known)
-    return pd.concat([*maps, *read_maps, native]), pd.DataFrame(words, columns=["neurons", "words"])
+    return pd.concat([*maps, *read_maps, native]), pd.DataFrame(words, columns=["neurons", "words", "share"])
+
+
+def best_in_words(words: pd.DataFrame) -> str:
+    """The fewest neurons in which a kept reversal answers every sequence (`streams`)."""
+    solved = words.neurons[words.share == 1]
+    return (
+        f"Down to {solved.min()} neurons a network reverses every sequence"
+        if len(solved)
+        else "No network reverses every sequence"
+    )
 
 
 def sparsity(rows: Rows) -> pd.DataFrame:
@@ -206,6 +312,12 @@ def controls(rows: Rows) -> pd.DataFrame:
     return table.assign(N=table.n_neurons.map("N = {}".format))
 
 
+def controls_in_words(table: pd.DataFrame) -> str:
+    """In how many settings of `controls` ψ is above 1, its whole interval."""
+    above = int((table.low > 1).sum())
+    return f"Where there is nothing to compute, ψ is above 1 in {above} of {len(table)} controls"
+
+
 def survives(rows: Rows) -> pd.DataFrame:
     """How much of every control survives, and how far its SAE is from settled."""
     by = _controls(rows).groupby(["of", "n_neurons"], sort=False)
@@ -223,3 +335,8 @@ def untrained(rows: Rows) -> pd.DataFrame:
     table = layers(rows).query("reading == 'main' and route == 'scratch' and program == 'reverse'")
     table = table[table.n_neurons.isin(table[table.way == "untrained"].n_neurons)]
     return table.groupby(["n_neurons", "way"])[[F, "psi", "fvu"]].mean().unstack("way").round(2)
+
+
+def worded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that is shown, with words for its columns and levels (WORDS)."""
+    return table.rename(columns=WORDS).rename_axis(index=WORDS, columns=WORDS)

@@ -10,7 +10,20 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from superpos.claims import CHECK, ELSEWHERE, PAPER, SAE_SEED, Claim, MeetsPaper, NearZero, OnSide, exactly, mean_of
+from superpos.answers import Answer, said, side
+from superpos.claims import (
+    CHECK,
+    ELSEWHERE,
+    PAPER,
+    SAE_SEED,
+    Claim,
+    Estimate,
+    MeetsPaper,
+    NearZero,
+    OnSide,
+    exactly,
+    mean_of,
+)
 from superpos.findings.algorithms import analysis
 from superpos.findings.algorithms.analysis import RECIPE, F
 from superpos.sweep import Rows
@@ -22,6 +35,7 @@ READINGS = {  # what a reading adds to an id, its unit of inference, its results
 }
 COMPRESSION = {"compressed": "compressed in two phases", "from scratch": ""}
 PLANTED = 45  # features of a toy in the control: as many as the compiled reversal has coordinates
+DOES = {"reverse": "reverses sequences", "sort": "sorts", "sort_unique": "sorts what has no repeats"}
 ALL_BUT_LAST, LAST, SCRATCH = "all layers but the last", "last layer", "from scratch"
 LEVELS = {  # the paper's F at native size, read off its figures to ± error
     ("f_level_reverse", "reverse", ALL_BUT_LAST): (12.0, 1),
@@ -104,4 +118,32 @@ def sparse_control(rows: Rows) -> Claim:
     return Claim(name, text, source, estimate, rule, table=CHECK, possible=(1, math.inf))
 
 
+def solved_again(rows: Rows, reading: str) -> tuple[Estimate, str, int]:
+    """ψ of compressions that answer everything, by one of three SAEs; their program and neurons."""
+    table = analysis.solved_again(rows)
+    own = table[table.reading == reading]
+    return mean_of(own.psi, "network"), own.program.iloc[0], int(own.n_neurons.iloc[0])
+
+
+def answer(rows: Rows) -> Answer:
+    """What the chapter on algorithms comes to."""
+    (psi, program, n), known = solved_again(rows, "published"), sparse_control(rows).estimate
+    head = side(psi, 1, "it does", "it does not", "it is not sure whether it does")
+    told = side(
+        known, PLANTED, "counts more than there are", "does not count too many", "may or may not count too many"
+    )
+    link = "but" if psi.low > 1 and known.low > PLANTED else "and"
+    files = ("algorithms", "algorithms_reread", "algorithms_control", "algorithms_programs", "algorithms_published")
+    return Answer(
+        "05_algorithms", "Does a program that is squeezed into few neurons overlap its features?",
+        f"By the paper's recipe {head}: the program that {DOES.get(program, program)} still works in {n} neurons, at "
+        f"ψ = {said(psi)}; {link} in a control with {PLANTED} features this book's SAE {told}, {said(known)}.",
+        f"{psi.n} compressed networks that answer every sequence right; interval over networks, {psi.kind}. The control: "
+        f"{known.n} compressions of features with nothing to compute, read by this book's SAE alone.",
+        tuple(f"{name}.csv" for name in files),
+    )  # fmt: skip
+
+
+ANSWERS = (answer,)
 CLAIMS = (port_exact, psi_solved, f_level, n_break, sparse_control)
+CHAPTERS = {"algorithms.": "05_algorithms"}

@@ -15,10 +15,12 @@ import pandas as pd
 import torch
 
 from superpos import statistics
+from superpos.answers import join
 from superpos.findings.grokking import transitions
 from superpos.findings.grokking.llc import Chains
 from superpos.findings.grokking.runs import SAMPLINGS, VARIATIONS
 from superpos.findings.grokking.task import SITES, STATES
+from superpos.findings.grokking.wording import in_words, moves
 from superpos.sweep import Rows
 
 MAIN, DECAY = "MLP, 48 neurons", STATES[0]
@@ -42,6 +44,10 @@ MEASURES = {  # name: column
     "number of frequencies": "frequencies",
     "codes tuned to the sum, post": "tuned_sum_post",
 }
+IN_MENU = (  # the measures that a figure offers in its menu
+    "F, pre", "F, post", "F, embedding", "F, pre, published", "test accuracy", "LLC, cold", "LLC, hot",
+    "effective rank, pre", "weight norm", "Fourier share, top 5",
+)  # fmt: skip
 NOT_TIMED = ("accuracy", "embedding", "F, post, mean unit", "published", "tuned")  # words of measures without a moment
 
 
@@ -55,11 +61,16 @@ def summary(values: pd.Series) -> dict[str, Any]:
 @lru_cache
 def checkpoints(rows: Rows) -> pd.DataFrame:
     """All checkpoints in order, with a column for each of MEASURES and `net`; an LLC of chains in trouble is NaN."""
-    table = rows["grokking"]
-    table["net"] = table.architecture.replace("mlp", "MLP") + ", " + table.width.astype(str) + " neurons"
+    return named(rows["grokking"])
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The same of rows that `runs.checkpoint_run` gave; what they were not read by is NaN."""
+    net = table.architecture.replace("mlp", "MLP") + ", " + table.width.astype(str) + " neurons"
+    table = table.assign(net=net)
     for setting in SAMPLINGS:
         table[f"llc_{setting}"] = table[f"llc_{setting}"].where(table[f"llc_trouble_{setting}"].isna())
-    named = {name: table[column] for name, column in MEASURES.items()}
+    named = {name: table.get(column, math.nan) for name, column in MEASURES.items()}
     table = table.assign(**named, place=table.state.map(STATES.index))
     return table.sort_values(["architecture", "width", "place", "seed", "step"])
 
@@ -102,14 +113,53 @@ def aligned(rows: Rows) -> pd.DataFrame:
 
 def beside_controls(rows: Rows) -> pd.DataFrame:
     """Main networks and their controls, at the steps of the controls."""
-    table = checkpoints(rows).query("net == @MAIN")
+    return _beside(checkpoints(rows))
+
+
+def _beside(table):
+    table = table[table.net == MAIN]
     return table[table.step.isin(table.step[table.state != DECAY])]
 
 
+def through(table: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy, and F on both sides of the activation, of the main networks and their controls (`named` rows).
+
+    what ("accuracy" or "F"), state, site, step, value, low, high, count; of fewer than three networks low and high are the value.
+    """
+    names = {"test accuracy": ("accuracy", ""), "F, pre": ("F", "before"), "F, post": ("F", "after")}
+    long = _beside(table).melt(["state", "step", "seed"], list(names), "measure")
+    long["what"], long["site"] = (long.measure.map({name: both[i] for name, both in names.items()}) for i in (0, 1))
+    means = statistics.summarize(long, ["what", "state", "site", "step"], "value").round(4)
+    few = means["count"] < 3  # whose interval says nothing
+    return means.assign(low=means.low.mask(few, means.value), high=means.high.mask(few, means.value))
+
+
+def falls_in_words(rows: Rows) -> str:
+    """What F does from memorising to the end, before and after the activation."""
+    before, after = (moves(summary(falls(rows, name))) for name in ("F, pre", "F, post"))
+    return f"While networks grok, F {before} before the activation; after it, F {after}"
+
+
+def controls_in_words(rows: Rows) -> str:
+    """What F before the activation does with weight decay, and between the same steps in the controls."""
+    told: dict[str, list[str]] = {}
+    for state in STATES:
+        told.setdefault(moves(summary(falls(rows, "F, pre", state=state))), []).append(state)
+    return f"F before the activation {'; it '.join(f'{does} with {join(states)}' for does, states in told.items())}"
+
+
+def so_far_in_words(table: pd.DataFrame) -> str:
+    """How many networks with weight decay get half of the test pairs right, of `named` rows."""
+    best = table[(table.net == MAIN) & (table.state == DECAY)].groupby("seed")["test accuracy"].max()
+    n = f"{int((best >= 0.5).sum())} of {len(best)} networks"
+    return f"Run here: in {table.step.max():,} steps {n} get half of the test pairs right, and this is F until then"
+
+
 def curves(table: pd.DataFrame, along: list[str]) -> pd.DataFrame:
-    """Mean over networks of the measures known in every state, along columns: measure, `along`, value, low, high, count."""
-    names = [name for name in MEASURES if table.groupby("state")[name].count().all()]
+    """Mean over networks of those IN_MENU that every state has, along columns: measure, `along`, value, low, high, count."""
+    names = [name for name in IN_MENU if table.groupby("state")[name].count().all()]
     long = table.melt([*along, "seed"], names, "measure").dropna()
+    long["measure"] = long.measure.map(in_words)
     return statistics.summarize(long, ["measure", *along], "value").round(4)
 
 
@@ -119,7 +169,7 @@ def timeline(rows: Rows) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     shown = table[(table.seed == moments.seed[0]) & table.step.isin(moments.step)]
     panels = {
         "accuracy": {"training": "training accuracy", "test": "test accuracy"},
-        "F, pre": {"F": "F, pre"},
+        "F": {"F": "F, pre"},
         "LLC": {"cold": "LLC, cold", "hot": "LLC, hot"},
     }
     curves = pd.concat(
@@ -128,7 +178,7 @@ def timeline(rows: Rows) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         for line, name in lines.items()
     )
     known = zip(shown.step, *(shown[name] for name in ("test accuracy", "F, pre", "LLC, cold")), strict=True)
-    words = ["step {}: test {:.2f}, F {:.0f}, LLC {:.0f}".format(*values) for values in known]
+    words = ["step {:,}: {:.0%} of the test pairs right, F {:.0f}, LLC {:.0f}".format(*values) for values in known]
     return curves.dropna(), timeline_bars(moments), shown[["step"]].assign(words=words)
 
 
@@ -180,6 +230,23 @@ def mean_falls(rows: Rows) -> pd.DataFrame:
         unread = ", ".join(map(str, fell.index[fell.isna()]))
         lines.append({"net": net, "measure": name, "state": state, **summary(fell), "unread": unread})
     return pd.DataFrame(lines)
+
+
+def other_nets(rows: Rows) -> pd.DataFrame:
+    """The falls of F, of rank and of norm in every kind of network with weight decay: by net and measure."""
+    names = ["F, pre", "F, post", "effective rank, pre", "effective rank, post", "weight norm"]
+    table = mean_falls(rows)
+    table = table[(table.state == DECAY) & table.measure.isin(names)].drop(columns="state")
+    return table.set_index(["net", "measure"])
+
+
+def of_saes(rows: Rows) -> pd.DataFrame:
+    """Quality of the main networks' SAEs at each site, and what their codes are tuned to, at the moments of `levels`."""
+    kept, lines = levels(rows).filter(regex="^(fvu|l0|dead)_.*_protocol$|^tuned_.*(pre|post)$", axis=0), {}
+    for name, line in kept.iterrows():
+        what, _, site = str(name).removesuffix("_protocol").rpartition("_")
+        lines[what.replace("tuned_", "tuned to ").replace(" sum", " the sum"), site] = line
+    return pd.DataFrame(lines).T.rename_axis(["codes", "site"])
 
 
 def half_way(rows: Rows) -> pd.DataFrame:
@@ -296,13 +363,13 @@ def health(rows: Rows) -> pd.DataFrame:
 
 
 def chain_traces(chains: Mapping[str, Chains], steps: Iterable[int]) -> pd.DataFrame:
-    """Losses along chains by setting, in means of ten steps, burn-in included: setting, line, draw, loss."""
+    """Losses along chains by setting, in means of ten steps, burn-in included: setting, checkpoint, chain, draw, loss."""
     lines = []
     for setting, sampled in sorted(chains.items()):
         means = torch.cat([sampled.burned, sampled.trace], 2).unflatten(2, (-1, 10)).mean(-1).double().numpy().round(4)
         for step, of_step in zip(steps, means, strict=True):
             for c, losses in enumerate(of_step, 1):
-                place = {"setting": setting, "line": f"step {step}, chain {c}"}
+                place = {"setting": setting, "checkpoint": f"step {step}", "chain": f"chain {c}"}
                 lines.append(pd.DataFrame({**place, "draw": 10 * np.arange(len(losses)) + 5, "loss": losses}))
     return pd.concat(lines)
 
@@ -324,8 +391,8 @@ def choices(rows: Rows) -> pd.DataFrame:
 def behind_ranges(rows: Rows) -> pd.DataFrame:
     """Mean and interval of what the claims hold against a single run of the paper's."""
     drops = {
-        name: peak_falls(rows, f"F, pre{by}")["drop"]
-        for name, by in (("f_drop", ""), ("f_drop_published", ", published"))
+        f"fall of F from its peak, {name}": peak_falls(rows, f"F, pre{by}")["drop"]
+        for name, by in (("this book's protocol", ""), ("paper's recipe", ", published"))
     }
-    raw = {f"r, {setting}": correlations(rows, setting, "F, pre").raw for setting in ("cold", "hot")}
+    raw = {f"r of F and LLC, {setting}": correlations(rows, setting, "F, pre").raw for setting in ("cold", "hot")}
     return pd.DataFrame({name: summary(values) for name, values in (drops | raw).items()}).T

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from superpos.answers import Answer, said, side
 from superpos.claims import (
     CHECK,
     ELSEWHERE,
@@ -40,6 +41,10 @@ class OneRun:
     def __call__(self, paper: float | None, ours: Estimate) -> str:
         """The word."""
         return "open" if ours.low <= 0 <= ours.high else MeetsPaper(self.error)(paper, ours)
+
+    def agrees(self, paper: float | None) -> str:
+        """What our range must be for "agrees", in words."""
+        return f"{MeetsPaper(self.error).agrees(paper)}, and does not hold zero"
 
     def differs(self, paper: float | None) -> str:
         """What our range must be for "differs", in words."""
@@ -171,4 +176,32 @@ def f_lead(rows: Rows) -> Claim:
     )
 
 
+def _moved(ours: Estimate) -> str:
+    """A relative fall in words and percent, with its interval."""
+    does = side(ours, 0, "falls by", "rises by", "")
+    sign = -100 if ours.high < 0 else 100
+    low, high = sorted((sign * ours.low, sign * ours.high))
+    percent = said(Estimate(sign * ours.value, low, high, ours.kind, ours.unit, ours.n))
+    return f"{does} {percent} percent" if does else f"neither surely falls nor rises (a fall of {percent} percent)"
+
+
+def answer(rows: Rows) -> Answer:
+    """What the chapter on grokking comes to."""
+    found = {claim.id: claim.estimate for claim in falls(rows)}
+    before, after = found["grokking.f_fall_published"], found["grokking.f_fall_post"]
+    apart = side(before, 0, "falls", "rises", "") != side(after, 0, "falls", "rises", "")
+    again = rows["grokking_reread"].seed.nunique()
+    files = ("grokking", "grokking_reread", "grokking_timeline", "grokking_variations")
+    return Answer(
+        "06_grokking", "Does the number of features fall when a network stops memorising and understands?",
+        f"When a network groks, F {_moved(before)} before the activation, by the paper's recipe; {'but' if apart else 'and'} "
+        f"after the activation, by this book's protocol, F {_moved(after)}.",
+        f"{before.n} networks that learn addition modulo 53; intervals over networks, {before.kind}. Three SAEs and the count "
+        f"read {again} other networks.",
+        tuple(f"{name}.csv" for name in files),
+    )  # fmt: skip
+
+
+ANSWERS = (answer,)
 CLAIMS = (drops_from_peak, falls, falls_over_controls, sharpness, correlations, first_mover, f_lead)
+CHAPTERS = {"grokking.": "06_grokking"}

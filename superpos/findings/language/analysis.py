@@ -20,7 +20,7 @@ from superpos.findings.language.survey import CURVES
 from superpos.sweep import Rows
 
 L1, TOPK, UNTRAINED = "trained, L1", "trained, TopK", "untrained, L1"
-MOVED, REFITTED = "random order, same SAEs", "random order, SAEs fitted to it"
+MOVED, REFITTED = "random order, same SAEs", "random order, refitted"
 LINES = MLP, STREAM, ATTENTION = "MLP", "residual stream", "attention"
 KINDS = {"mlp": MLP, "residual": STREAM, "embed": STREAM, "attention": ATTENTION}
 KEYS = ["reading", "line", "layer", "seed"]
@@ -30,7 +30,9 @@ PAPER = {  # F in thousands of the embedding, and of layers 0 to 5
     ATTENTION: (math.nan, 2.1, 2.9, 3.4, 2.4, 3.5, 2.7),
 }
 PAPER_FIRST = {1: 0.2, 100: 3.2, 1000: 5.6, 20_000: 6.3, "codes ever active": 21}  # of the first MLP, by texts
+WORDS = {"fit:topk": "TopK", "drop": "no first tokens", "l1": "λ", "expansion": "codes a neuron", "sae_steps": "steps"}
 QUALITY = ["fvu", "active codes a token", "dead"]
+SPOKEN = {"fvu": "unexplained", "dead": "dead codes", "of all codes": "F / D"}  # heads of tables
 HILLS = ["F", "codes ever active", "Hill number 2"]
 MEASURES = {  # column: name
     "effective_features": "F",
@@ -53,9 +55,8 @@ SERIES = {  # what is compared with F of the trained networks: (reading, measure
     "F, random order, same SAEs": (MOVED, "F"),
     "F, random order, refitted": (REFITTED, "F"),
 }
-HUNCHES = {"F, L1": (L1, "F")} | {
-    n: SERIES[n] for n in ("F, TopK", "TwoNN dimension", "effective rank", "F, untrained")
-}
+HUNCHES = {"F, L1": (L1, "F")}
+HUNCHES |= {n: SERIES[n] for n in ("F, TopK", "TwoNN dimension", "effective rank", "F, untrained")}
 HUNCHES |= {"TwoNN dimension, untrained": (UNTRAINED, "TwoNN dimension")}
 
 
@@ -117,9 +118,20 @@ def losses(rows: Rows) -> pd.DataFrame:
 
 @functools.lru_cache
 def by_layer(rows: Rows) -> pd.DataFrame:
-    """Each of MEASURES by reading, line and layer: mean over networks (`value`) and its interval."""
-    long = sites(rows).melt(KEYS, list(MEASURES.values()), "measure").dropna()
+    """`profiles` of the committed rows."""
+    return profiles(sites(rows))
+
+
+def profiles(table: pd.DataFrame) -> pd.DataFrame:
+    """Each of MEASURES by reading, line and layer, of rows as `named` gives them: mean over networks (`value`), its interval."""
+    long = table.melt(KEYS, list(MEASURES.values()), "measure").dropna()
     return statistics.summarize(long, ["measure", "reading", "line", "layer"], "value").round(4)
+
+
+def site_in_words(site: str) -> str:
+    """The name of a site in words: "mlp.1" is the MLP of layer 1."""
+    kind, _, layer = site.partition(".")
+    return "embedding" if kind == "embed" else f"{KINDS[kind]}, layer {layer}"
 
 
 def curves(table: pd.DataFrame) -> pd.DataFrame:
@@ -196,19 +208,22 @@ def hunchback(rows: Rows) -> pd.DataFrame:
             at, rise = statistics.mean_interval(each["at"]), statistics.geometric_interval(each.rise)
             found[line, measure] = {"peak": words(*at), "rise": words(*rise)}
         paper = pd.Series(PAPER[line], np.arange(7) / 6).dropna()
-        found[line, "F, paper"] = dict(
-            zip(("peak", "rise"), map("{:.2f}".format, peak(paper.index, paper)), strict=True)
-        )
+        at, rise = peak(paper.index, paper)
+        found[line, "F, paper"] = {"peak": f"{at:.2f}", "rise": f"{rise:.2f}"}
     return pd.DataFrame(found).T.rename_axis(["site", "measure"])
+
+
+def rises(rows: Rows, line: str = STREAM) -> pd.DataFrame:
+    """How far measures of trained networks rise inside a kind of site, over networks: measure, rise, low, high."""
+    names = [name for name, (reading, _) in HUNCHES.items() if reading != UNTRAINED]
+    found = {name: statistics.geometric_interval(peaks(rows, name, line).rise) for name in names}
+    return pd.DataFrame(found, index=["rise", "low", "high"]).T
 
 
 def relative_profiles(rows: Rows) -> pd.DataFrame:
     """Those of HUNCHES of trained networks by line and layer, relative to the mean over the sites of a line in a network."""
     trained = {measure: one for measure, one in HUNCHES.items() if one[0] != UNTRAINED}
-    parts = {
-        name: sites(rows, reading).assign(relative=lambda t, c=column: t[c])
-        for name, (reading, column) in trained.items()
-    }
+    parts = {name: sites(rows, by).assign(relative=lambda t, c=column: t[c]) for name, (by, column) in trained.items()}
     long = pd.concat(parts, names=["measure", None]).reset_index("measure").dropna(subset="relative")
     long["relative"] /= long.groupby(["measure", "line", "seed"])["relative"].transform("mean")
     long = long.sort_values("line", key=lambda line: line.map((STREAM, MLP, ATTENTION).index), kind="stable")
@@ -221,6 +236,12 @@ def ratio_to(rows: Rows, control: str, line: str | None = None) -> pd.Series:
     table = table[table.line == line] if line else table
     wide = np.log(table.pivot(index=["seed", "site"], columns="reading", values="F"))
     return np.exp((wide[L1] - wide[control]).groupby("seed").mean())
+
+
+def mlp_over_attention(rows: Rows, reading: str = L1) -> pd.Series:
+    """Σ F of the MLPs over Σ F of the attentions, by seed."""
+    sums = sites(rows, reading).pivot_table(index="seed", columns="line", values="F", aggfunc="sum")
+    return sums[MLP] / sums[ATTENTION]
 
 
 def over_controls(rows: Rows) -> pd.DataFrame:
@@ -252,19 +273,13 @@ def tried(rows: Rows) -> pd.DataFrame:
     by_site, ends = sites(rows, L1).pivot(index="seed", columns="site", values="F"), ("embed",)
     ends += (f"residual.{sites(rows, L1).layer.max()}",)
     largest, n = by_site.idxmax(axis=1), len(by_site)
-    sums = {
-        name: sites(rows, name).pivot_table(index="seed", columns="line", values="F", aggfunc="sum")
-        for name in (L1, UNTRAINED)
-    }
-    ratio = {name: table[MLP] / table[ATTENTION] for name, table in sums.items()}
+    ratio = {name: mlp_over_attention(rows, name) for name in (L1, UNTRAINED)}
     interval = lambda values: "{:.2f} [{:.2f}, {:.2f}]".format(*values)  # noqa: E731
     of_ratios, means = statistics.geometric_interval, statistics.mean_interval
     enough = sites(rows, L1).query("site == 'mlp.0'").enough
     hunch = peaks(rows, "TwoNN dimension", STREAM).rise
-    rho = {
-        name: interval(means(agreement(rows, name)))
-        for name in ("F, untrained", "F, random order, same SAEs", "F, TopK")
-    }
+    asked = ("F, untrained", "F, random order, same SAEs", "F, TopK")
+    rho = {name: interval(means(agreement(rows, name))) for name in asked}
     found = {
         "a peak at the first or the last site": f"in {largest.isin(ends).sum()} of {n} networks",
         "attention with as many features as MLPs": f"MLPs over attention {interval(of_ratios(ratio[L1]))}, "
@@ -295,8 +310,9 @@ def quality(rows: Rows) -> pd.DataFrame:
     """Quality of the SAEs by reading and line: mean over sites and networks, and the worst site."""
     by = sites(rows).groupby(["reading", "line"], sort=False)
     worst = sites(rows).loc[by.fvu.idxmax()].set_index(["reading", "line"])[["site", "fvu"]]
-    worst = worst.set_axis(["worst site", "its fvu"], axis=1)
-    return by[[*QUALITY, "of all codes"]].mean().join(worst)
+    worst = worst.set_axis(["worst site", "unexplained there"], axis=1)
+    worst["worst site"] = worst["worst site"].map(site_in_words)
+    return by[[*QUALITY, "of all codes"]].mean().join(worst).rename(columns=SPOKEN)
 
 
 @functools.lru_cache
@@ -304,11 +320,10 @@ def variations(rows: Rows) -> pd.DataFrame:
     """The network of seed 1 by other SAEs: rows as `sites` gives them, with what its run has other than ours, in words."""
     table = pd.concat([sites(rows, L1, TOPK).query("seed == 1"), named(rows["layers_variations"])])
     options, ours = ["dictionaries", "k", "l1", "expansion", "sae_steps", "first_token", "seed"], table.iloc[0]
-    spoken = {"fit:topk": "TopK", "drop": "no first tokens"}
 
     def difference(run: Mapping[str, Any]) -> str:
         found = [(name, run[name]) for name in options if run[name] != ours[name]]
-        return ", ".join(spoken.get(value) or f"{name} {value:g}" for name, value in found) or "ours"
+        return ", ".join(WORDS.get(value) or f"{WORDS.get(name, name)} {value:g}" for name, value in found) or "ours"
 
     table["variation"] = [difference(run) for run in table.to_dict("records")]
     return table.sort_values("line", key=lambda line: line.map(LINES.index), kind="stable")
@@ -322,12 +337,20 @@ def effects(rows: Rows) -> pd.DataFrame:
     found = {
         "F over ours": np.exp(np.log(by_site.div(by_site.ours, axis=0)).mean()),
         "MLP / attention": mlp.sum() / attention.sum(),
-        "MLP peak": mlp.idxmax(),
-        "stream peak": stream.idxmax(),
+        "MLPs peak at": mlp.idxmax().map(site_in_words),
+        "stream peaks at": stream.idxmax().map(site_in_words),
         "ρ": by_site.corrwith(by_site.ours, method="spearman"),
     }
-    found = pd.DataFrame(found).join(table.groupby("variation")[QUALITY].mean())
+    found = pd.DataFrame(found).join(table.groupby("variation")[QUALITY].mean().rename(columns=SPOKEN))
     return found.loc[table.variation.unique()].rename_axis(None)
+
+
+def beside_ours(rows: Rows) -> pd.DataFrame:
+    """F by each other SAE of `variations` with that by ours beside it: variation, line, layer, SAE ("ours" or "other") and F."""
+    table = variations(rows)[["variation", "line", "layer", "F"]]
+    ours, other = table[table.variation == "ours"], table[table.variation != "ours"]
+    parts = [ours.assign(variation=name, SAE="ours") for name in other.variation.unique()]
+    return pd.concat([*parts, other.assign(SAE="other")], ignore_index=True).round(3)
 
 
 def spread(rows: Rows) -> dict[str, float]:

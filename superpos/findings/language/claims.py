@@ -8,9 +8,10 @@ import math
 import pandas as pd
 
 from superpos import statistics
+from superpos.answers import Answer, said, side
 from superpos.claims import CHECK, ELSEWHERE, Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
 from superpos.findings.language import analysis
-from superpos.findings.language.analysis import ATTENTION, L1, MLP, STREAM, UNTRAINED
+from superpos.findings.language.analysis import L1, STREAM, UNTRAINED
 from superpos.sweep import Rows
 
 UNIT, WHERE = "network", "Pythia-70M, layer by layer"
@@ -38,11 +39,7 @@ def peak_site(rows: Rows) -> Claim:
 
 def mlp_over_attention(rows: Rows) -> list[Claim]:
     """MLPs have more features than attentions; and how much of that is there before training."""
-    trained, untrained = (
-        analysis.sites(rows, reading).pivot_table(index="seed", columns="line", values="F", aggfunc="sum")
-        for reading in (L1, UNTRAINED)
-    )
-    ratio, before = trained[MLP] / trained[ATTENTION], untrained[MLP] / untrained[ATTENTION]
+    ratio, before = (analysis.mlp_over_attention(rows, reading) for reading in (L1, UNTRAINED))
     return [
         _above_one("mlp_over_attention", "F of MLPs over F of attention", ratio, 36.9 / 17.0),
         _above_one("mlp_over_attention_gain", "the same, over what it is before training", ratio / before, where=""),
@@ -89,4 +86,31 @@ def kinds_agree(rows: Rows) -> Claim:
     return _claim("kinds_agree", text, mean_of(analysis.agreement(rows, "F, TopK"), UNIT), OnSide(1), where="")
 
 
+def answer(rows: Rows) -> Answer:
+    """What the chapter on layers comes to."""
+    ratio, gain = (one.estimate for one in mlp_over_attention(rows))
+    rise, table = hunchback(rows)[1].estimate, analysis.sites(rows, L1)
+    largest = table.loc[table.groupby("seed").F.idxmax()].site.map(analysis.site_in_words).value_counts()
+    more = side(
+        ratio, 1, "more effective features than", "fewer effective features than", "about as many effective features as"
+    )
+    trained = side(
+        gain, 1, "which training raises", "which training does not raise", "which training does not surely raise"
+    )
+    hunch = side(rise, 1, "a middle layer", "no middle layer", "no middle layer surely")
+    of_pythia = "" if "pythia" in set(rows) else " Pythia, the paper's model, was not read."
+    one, more_networks = table.iloc[0], rows["language_reread"].seed.nunique()
+    return Answer(
+        "07_layers", "Which parts of a language model hold most features, and do its middle layers hold more than both ends?",
+        f"In small language models MLPs hold {more} attention, {said(ratio)} times as many, {trained}; F is largest at the "
+        f"{largest.index[0]} in {largest.iloc[0]} of {ratio.n} networks, and {hunch} of the residual stream exceeds both ends.",
+        f"{ratio.n} networks of {table.layer.max() + 1} layers and {one.n_neurons} neurons, trained on Python's library and "
+        f"manual, with an SAE at each of {table.site.nunique()} sites; interval over networks, {ratio.kind}. “How sure” is of "
+        f"{more_networks} further networks.{of_pythia}",
+        ("layers.csv", "layers_variations.csv", "language_reread.csv"),
+    )  # fmt: skip
+
+
+ANSWERS = (answer,)
 CLAIMS = (peak_site, mlp_over_attention, hunchback, untrained_ratio, samples_to_converge, kinds_agree)
+CHAPTERS = {"layers.": "07_layers"}

@@ -1,7 +1,8 @@
 """From rows to what the charts draw, the tables show and the claims judge; F is the column `effective_features`.
 
 A line of a chart is named by columns of text: `reading` (how F was read, as prose calls it; for a control its state), `l1`
-(λ) and `width` (neurons h). The independent unit is the seed, which is a network, or a network for each dropout rate.
+(λ) and `width` (neurons h). A reading as released says how long its networks were trained, since the paper and its script
+differ there. The independent unit is the seed, which is a network, or a network for each dropout rate.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,14 @@ import numpy as np
 import pandas as pd
 
 from superpos import statistics
+from superpos.answers import join, number
 
 F = "effective_features"
 CONTROLS = ("untrained", "shuffled labels", "shuffled columns")
-MAIN = ("all inputs", "released", "released, longer networks", "sum unit")
-DICTIONARY = (*MAIN, "tied", "TopK", "after the ReLU", *CONTROLS)
+RELEASED = "released, networks of {} epochs"
+LONG, SHORT = RELEASED.format(300), RELEASED.format(100)  # as the paper says, as its script does
+MAIN = ("all inputs", LONG, SHORT, "sum unit")
+DICTIONARY = ("all inputs", "released", "sum unit", "tied", "TopK", "after the ReLU", *CONTROLS)
 KINDS = ("all inputs", "tied", "TopK", "after the ReLU")
 DROPOUT = ("released", "all inputs", "protocol", *CONTROLS)
 SPREAD = ["neurons_per_input", "inputs_per_neuron", "neurons_per_code", "codes_per_neuron"]
@@ -24,18 +28,62 @@ PAPER = {  # of dropout, read off its figures
     "F at 0": [36, 52, 47, 51],
     "F at 0.9": [16, 21, 29, 40],
 }
+WORDS = {  # columns and index names, as tables show them
+    F: "F",
+    "n_codes": "codes D",
+    "l1": "λ",
+    "width": "neurons h",
+    "dropout": "dropout rate",
+    "epochs": "epochs of the SAEs",
+    "count": "networks",
+    "low": "interval from",
+    "high": "to",
+    "slope": "slope of ln F on ln D",
+    "state": "kind of network",
+    "moved": "mean move, largest",
+    "over 5%": "SAEs that moved over 5%",
+    "fvu": "unexplained variance",
+    "l0": "active codes a row",
+    "dead": "share of dead codes",
+    "held_out": "F held out / F fitted",
+    "sae_spread": "spread between SAEs",
+    "network_spread": "spread between networks",
+    "ratio": "F trained / F untrained",
+    "accuracy": "test accuracy",
+    "rho": "Spearman's ρ",
+    "of": "quantity",
+    "fall": "relative fall",
+    "by 0.2": "part of it done at 0.2",
+}
+
+
+def in_words(table: pd.DataFrame, **others: str) -> pd.DataFrame:
+    """A table whose column heads and index names are words, those of WORDS and `others`."""
+    words = WORDS | others
+    table = table.rename(columns=words)
+    axes = {"index": [words.get(name, name) for name in table.index.names]}
+    axes |= {"columns": [words.get(name, name) for name in table.columns.names]}
+    return table.rename_axis(**axes)
 
 
 def labelled(table: pd.DataFrame, order: Sequence[str] = DICTIONARY) -> pd.DataFrame:
-    """Rows with the columns that name a line as text, line by line: readings as `order` has them, numbers rising."""
+    """Rows with the columns that name a line as text, line by line: readings as `order` has them, numbers rising.
+
+    `order` says "released" for all readings as released, of which that of the networks trained longest comes first.
+    """
     released = table["rows"] == "released"
-    longer = released & (table.net_epochs > table.net_epochs[released].min())
     named = table.reading.replace({"published": "all inputs", "sum": "sum unit", "topk": "TopK"})
     named = named.mask((table.site == "post") & (table.reading == "published"), "after the ReLU")
-    named = named.mask(released, "released").mask(longer, "released, longer networks")
+    named = named.mask(released, table.net_epochs.map(RELEASED.format))
     table = table.assign(reading=named.mask(table.state != "trained", table.state), dropout=table.get("dropout", 0.0))
-    by = ["reading", "width", "l1", "n_codes", "dropout", "steps"]
-    table = table.sort_values(by, key=lambda column: column.map(order.index) if column.name == "reading" else column)
+    by = ["reading", "net_epochs", "width", "l1", "n_codes", "dropout", "steps"]
+
+    def rank(column: pd.Series) -> pd.Series:
+        if column.name == "reading":
+            return column.map(lambda name: order.index("released" if name.startswith("released") else name))
+        return -column if column.name == "net_epochs" else column
+
+    table = table.sort_values(by, key=rank)
     return table.assign(l1=table.l1.map("{:g}".format), width=table.width.astype(str))
 
 
@@ -74,6 +122,21 @@ def curve(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     alive = table[table.groupby(by)[F].transform(lambda values: values.notna().mean()) >= 0.5].dropna(subset=F)
     means = statistics.by_unit(alive, by, "seed", F, lambda rows: np.log(rows[F]).mean())
     return means.drop(columns=[F, "low", "high"]).join(np.exp(means[[F, "low", "high"]]))
+
+
+def growth(table: pd.DataFrame) -> pd.DataFrame:
+    """`curve` at the end of training by reading, λ and D, of the two readings that the chapter's answer compares.
+
+    They are that on all inputs and that as released, with the networks trained longest.
+    """
+    last = end(table)
+    longest = next(name for name in last.reading.unique() if name.startswith("released"))
+    return _of_enough(curve(last[last.reading.isin(["all inputs", longest])], ["reading", "l1", "n_codes"]))
+
+
+def _of_enough(table: pd.DataFrame, networks: int = 3) -> pd.DataFrame:
+    """A table without the intervals that rest on fewer networks: those of two are twelve times as wide as these are apart."""
+    return table.assign(**{end: table[end].where(table["count"] >= networks) for end in ("low", "high")})
 
 
 def slopes(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,3 +215,67 @@ def relative(table: pd.DataFrame) -> pd.DataFrame:
     without = long[long.dropout == 0].drop(columns="dropout")
     long = long.merge(without, on=["width", "seed", "quantity"], suffixes=("", "_without"))
     return long.assign(relative=long.value / long.value_without, quantity=long.quantity.str.replace("_", " "))
+
+
+def changes(table: pd.DataFrame) -> pd.DataFrame:
+    """Change of F from dropout 0 to 0.9 in per cent, by reading and width, mean and t interval over seeds; then the paper's."""
+    found = _of_enough(statistics.summarize(falls(table).reset_index(), ["reading", "width"], "fall"))
+    ours = found.assign(change=-100 * found.fall, low=-100 * found.high, high=-100 * found.low).drop(columns="fall")
+    paper = pd.DataFrame(PAPER)
+    change = 100 * (paper["F at 0.9"] / paper["F at 0"] - 1)
+    paper = paper[["width"]].assign(reading="the paper", change=change, low=change, high=change)
+    both = pd.concat([ours, paper[paper.width.isin(ours.width)]], ignore_index=True)
+    return both.assign(line=both.width + " neurons")
+
+
+def grown_in_words(curves: pd.DataFrame) -> str:
+    """By what factor F is larger at the largest dictionary than at the smallest in which it lives, by λ, in words."""
+    ends = curves.sort_values("n_codes").groupby("l1", sort=False)[F].agg(["first", "last"])
+    ends = ends.loc[curves.l1.unique()]
+    return join([f"{number(one.last / one.first, 2)} (λ\u00a0=\u00a0{l1})" for l1, one in ends.iterrows()])
+
+
+def fallen_in_words(looks: pd.DataFrame) -> str:
+    """F of the largest dictionary at the first λ of some looks, after the first of them and after the last, in words."""
+    one = looks[(looks.l1 == looks.l1.iloc[0]) & (looks.n_codes == looks.n_codes.max())].sort_values("steps")
+    told = [f"{number(at[F])} after {at.steps:,.0f} steps" for _, at in one.iloc[[0, -1]].iterrows()]
+    return (
+        f"at λ\u00a0=\u00a0{one.l1.iloc[0]}, {one.n_codes.iloc[0]:,} codes hold F\u00a0=\u00a0{told[0]} and {told[1]}"
+    )
+
+
+def flat_in_words(slopes: pd.DataFrame, within: float) -> str:
+    """At how many λ the interval of the slope lies between ± `within`, by reading, in words."""
+    flat = ((slopes.low >= -within) & (slopes.high <= within)).groupby(slopes.reading, sort=False)
+    return join(
+        [f"{inside} of {n} ({name})" for name, inside, n in zip(flat.sum().index, flat.sum(), flat.size(), strict=True)]
+    )
+
+
+def signs_in_words(lines: pd.DataFrame, by: str, direction: int) -> str:
+    """At how many widths the interval of ρ lies above zero (direction 1) or below it (−1), by a column, in words."""
+    ends = lines.low if direction > 0 else -lines.high
+    sure = (ends > 0).groupby(lines[by], sort=False)
+    return join(
+        [f"{there} of {n} ({name})" for name, there, n in zip(sure.sum().index, sure.sum(), sure.size(), strict=True)]
+    )
+
+
+def ends_in_words(means: pd.DataFrame, by: str, along: str, value: str = F) -> str:
+    """A value where a column is smallest and where it is largest, by another column, in words."""
+    told = []
+    for name, part in means.groupby(by, sort=False):
+        first, last = part.sort_values(along)[value].iloc[[0, -1]]
+        told.append(f"{number(first)} to {number(last)} ({_whole(name)})")
+    return join(told)
+
+
+def last_in_words(means: pd.DataFrame, by: str, along: str, value: str = F) -> str:
+    """A value where a column is largest, by another column, in words."""
+    last = means[means[along] == means[along].max()]
+    return join([f"{number(at)} ({_whole(name)})" for name, at in zip(last[by], last[value], strict=True)])
+
+
+def _whole(name: str) -> str:
+    """A name that no end of a line breaks."""
+    return name.replace(" ", "\u00a0")

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from superpos import statistics
-from superpos.claims import ELSEWHERE, PAPER, Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule
+from superpos.answers import Answer, join, number
+from superpos.claims import ELSEWHERE, PAPER, Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
 from superpos.findings.parity import analysis
 from superpos.sweep import Rows
 
 END_POINTS = {"0.01": (27, 690), "0.1": (20, 60), "1": (18, 33)}  # λ: F at 32 and at 1,024 codes, read off the figure
 LOG_RANGE = float(np.log(1024 / 32))
 RATIO_ERROR = 2 * 0.05  # relative, of a ratio of two numbers that are each read off a figure to 5%
+PLATEAU = 0.1  # a slope within ± this much levels off: a quarter more features for eight times the codes
 LARGE, OUTER = (2.0, 4.0, 8.0, 16.0), (0.5, 16.0)  # codes a neuron
 INTERVALS = {  # of a value: how its interval was made, and its unit
     "slope": ("Student t, 95%", "network"),
@@ -54,7 +56,7 @@ def _slopes(rows: Rows, reading: str, expansions: tuple[float, ...]) -> pd.DataF
     table = analysis.labelled(rows["dictionary"])
     table = table[(table.reading == reading) & table.expansion.isin(expansions) & table.l1.isin(END_POINTS)]
     lines = analysis.slopes(analysis.end(table)).join(analysis.settled(table, ["l1"]).state, "l1")
-    ours = {"all inputs": OURS, "released, longer networks": "", "released": "networks trained for 100 epochs"}
+    ours = {"all inputs": OURS, analysis.LONG: "", analysis.SHORT: "networks trained for 100 epochs"}
     lines["protocol"] = ours.get(reading, "")
     return lines.assign(paper=[float(np.log(END_POINTS[l1][1] / END_POINTS[l1][0])) / LOG_RANGE for l1 in lines.l1])
 
@@ -71,7 +73,7 @@ def levels_off(rows: Rows) -> list[Claim]:
     name, words, rule = (
         "dictionary.slope_l1_{l1}",
         "F levels off with D at λ = {l1} (slope of ln F, {state})",
-        NearZero(0.1),
+        NearZero(PLATEAU),
     )
     lines, of_sum = (_slopes(rows, reading, LARGE).drop(columns="paper") for reading in ("all inputs", "sum unit"))
     found = _each(name, words, lines[lines.l1 != "0.01"], "slope", rule, SCALING)
@@ -86,7 +88,7 @@ def released_growth(rows: Rows) -> list[Claim]:
     its place after rows had been seen, stands beside.
     """
     found: list[Claim] = []
-    for reading, suffix, epochs in (("released, longer networks", "", 300), ("released", "_100_epochs", 100)):
+    for reading, suffix, epochs in ((analysis.LONG, "", 300), (analysis.SHORT, "_100_epochs", 100)):
         words = (
             f"growth of F with D at λ = {{l1}}, as released, networks of {epochs} epochs (slope of ln F, end to end)"
         )
@@ -98,7 +100,7 @@ def released_growth(rows: Rows) -> list[Claim]:
 def _ends(rows: Rows) -> pd.DataFrame:
     """SAEs at the end of training, with what their reading adds to the id (`prefix`) and the words (`which`) of a claim."""
     table = analysis.labelled(rows["dropout"], analysis.DROPOUT)
-    run_on, released = table[table.reading == "all inputs"], analysis.end(table[table.reading == "released"])
+    run_on, released = table[table.reading == "all inputs"], analysis.end(table[table.reading == analysis.LONG])
     which = "all inputs, " + run_on.width.map(analysis.settled(run_on, ["width"]).state)
     run_on = run_on.assign(prefix="", which=which, protocol=OURS)
     released = released.assign(prefix="released_", which="as released", protocol="")
@@ -129,6 +131,68 @@ def spreads(rows: Rows) -> list[Claim]:
     return _each("dropout.spread_h{width}", words, lines, "rho", OnSide(1), "dropout, why F falls")
 
 
+def _slope_words(ours: Estimate) -> str:
+    """What a slope says of F, by the rule for a plateau."""
+    side = "grows" if ours.value > 0 else "falls"
+    return {"agrees": "levels off", "open": "may level off", "differs": side}[NearZero(PLATEAU)(None, ours)]
+
+
+def _told(ours: Estimate, times: float = 1, unit: str = "") -> str:
+    """An estimate and its interval in two digits."""
+    value, low, high = (number(times * one, 2) for one in (ours.value, ours.low, ours.high))
+    return f"{value}{unit}, {low} to {high}{unit}"
+
+
+def answer_dictionary(rows: Rows) -> Answer:
+    """What the chapter on dictionaries comes to."""
+    weak, strong = min(END_POINTS, key=float), max(END_POINTS, key=float)
+    lines = {name: _slopes(rows, name, LARGE).set_index("l1") for name in (analysis.LONG, "all inputs")}
+    released, long, firm = (
+        Estimate(*lines[name].loc[l1, ["slope", "low", "high"]], *INTERVALS["slope"], int(lines[name].loc[l1, "count"]))
+        for name, l1 in ((analysis.LONG, weak), ("all inputs", weak), ("all inputs", strong))
+    )
+    slower = " more slowly" if _slope_words(long) == "grows" and long.high < released.low else ""
+    settled = "had settled" if lines["all inputs"].loc[weak, "state"] == "converged" else "had not settled"
+    table = rows["dictionary"]
+    return Answer(
+        "03_dictionary", "Does a larger dictionary find ever more effective features F?",
+        f"By the paper's code, F {_slope_words(released)} with the dictionary at λ = {weak} (slope {_told(released)}); with SAEs "
+        f"trained longer on all inputs it {_slope_words(long)}{slower} ({_told(long)}), and at λ = {strong} it "
+        f"{_slope_words(firm)} ({_told(firm)}).",
+        f"{long.n} networks of {table.width.max()} neurons, {table.n_sae.max()} SAEs each; intervals over networks, {long.kind}. "
+        "The slope is that of ln F on ln D, where D is the number of codes, from twice to sixteen times as many as neurons: 1 "
+        f"where F grows in step with D, 0 where it does not grow. “Levels off” is an interval within ±{PLATEAU:g}. On all "
+        f"inputs with λ = {weak} F {settled} when training ended.",
+        ("dictionary.csv", "parity_reread.csv"),
+    )  # fmt: skip
+
+
+def answer_dropout(rows: Rows) -> Answer:
+    """What the chapter on dropout comes to."""
+    table = analysis.end(analysis.labelled(rows["dropout"], analysis.DROPOUT)).query("state == 'trained'")
+    names = {analysis.LONG: "by the paper's code", "all inputs": "on all inputs", "protocol": "by this book's protocol"}
+    ranks, n = analysis.ranks(table, analysis.F), table.width.nunique()
+    sure = {name: int((ranks[ranks.reading == name].high < 0).sum()) for name in names}
+    many = [2 * found > n for found in sure.values()]
+    head = "Whether dropout lowers F depends on the reading" if any(many) and not all(many) else (
+        f"Dropout lowers F by {'every' if all(many) else 'no'} reading"
+    )  # fmt: skip
+    at_32 = analysis.falls(table).query("width == '32'").reset_index().groupby("reading").fall
+    fall = {name: f" ({_told(mean_of(of, 'seed'), 100, '%')})" for name, of in at_32 if name != "protocol"}
+    told = [f"at {sure[name]} {words}{fall.get(name, '')}" for name, words in names.items()]
+    return Answer(
+        "04_dropout", "Does a network that is trained with dropout have fewer effective features F?",
+        f"{head}: of {n} widths, F surely falls {join(told)}.",
+        f"{table.seed.nunique()} seeds, each with a network for each of {table.dropout.nunique()} rates and {n} widths. “Surely "
+        f"falls” means that Spearman's ρ of F with the rate has an interval below zero ({INTERVALS['rho'][0]}, over seeds). The "
+        f"fall in per cent is from rate 0 to 0.9 with 32 neurons ({INTERVALS['fall'][0]}). “All inputs” are read by the "
+        "paper's SAE too, which trains longer there. A reading lowers F if F surely falls at more than half of the widths.",
+        ("dropout.csv", "parity_reread.csv"),
+    )  # fmt: skip
+
+
 DICTIONARY = (grows, levels_off, released_growth)
 DROPOUT = (falls_with_dropout, fall_at_32, spreads)
+ANSWERS = (answer_dictionary, answer_dropout)
 CLAIMS = (*DICTIONARY, *DROPOUT)
+CHAPTERS = {"dictionary.": "03_dictionary", "dropout.": "04_dropout"}

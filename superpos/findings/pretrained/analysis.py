@@ -17,12 +17,16 @@ __all__ = [
     "REASONS",
     "STATES",
     "agreement",
+    "apart",
+    "apart_by_network",
     "beside_controls",
     "by_layer",
     "colours",
     "counts",
     "in_words",
+    "named",
     "positions",
+    "readings",
     "refused",
     "shapes",
     "shown_shapes",
@@ -34,6 +38,7 @@ __all__ = [
 TITLES = {"minilm": "MiniLM", "smollm2": "SmolLM2", "efficientnet": "EfficientNet-Lite0", "crepe": "CREPE-tiny"}
 STATES = ("trained", "untrained", "shuffled")
 SAES = ("published", "protocol", "TopK")
+ORDER = (*SAES, "count")
 REASONS = {  # how a reason begins: in few words
     "rows are written as briefly as Gaussian": "no shorter than noise",
     "rows are written as briefly by the neurons": "no shorter than neurons",
@@ -49,8 +54,10 @@ PYTHIA = {  # Bereska 2025: F in thousands of Pythia-70M's residual stream after
 }
 
 
-def _rows(rows: Rows) -> pd.DataFrame:
-    table = rows["pretrained"]
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `runs.pretrained_run` in order: networks by their titles, number (of the layer among those read, from 0), F and ψ,
+    and the ends of a count's interval as ψ.
+    """
     order = [table.network.map(list(TITLES).index), table.state.map(STATES.index), table.depth]
     table = table.assign(_n=order[0], _s=order[1]).sort_values(["_n", "_s", "depth"], kind="stable")
     layers = table.groupby("network").layer.transform("nunique")
@@ -66,16 +73,43 @@ def _rows(rows: Rows) -> pd.DataFrame:
 
 
 def by_layer(rows: Rows) -> pd.DataFrame:
-    """ψ by SAEs: network, number (of the layer, from 0), layer, state, reading, psi, F and fvu."""
-    table = _rows(rows).query("reading != 'count'")
-    return table[["network", "number", "layer", "n_neurons", "state", "reading", "psi", "F", "fvu"]].reset_index(
-        drop=True
+    """ψ by SAEs: network, number (of the layer, from 0), depth, layer, n_neurons, state, reading, psi, F and fvu."""
+    table = named(rows["pretrained"]).query("reading != 'count'")
+    columns = ["network", "number", "depth", "layer", "n_neurons", "state", "reading", "psi", "F", "fvu"]
+    return table[columns].reset_index(drop=True)
+
+
+def readings(table: pd.DataFrame) -> pd.DataFrame:
+    """ψ by every reading: network, state, reading, depth, layer, psi, low and high.
+
+    The count has a psi where it answers, and else only the ends of what the rows admit; an SAE has no range.
+    """
+    table = named(table)
+    counted = table.reading == "count"
+    psi = table.psi.where(~counted | (table.identified.astype(str) == "True"))
+    table = table.assign(psi=psi, low=table.low.where(counted, psi), high=table.high.where(counted, psi))
+    table = table.dropna(subset=["low", "high"]).sort_values(
+        "reading", key=lambda one: one.map(ORDER.index), kind="stable"
     )
+    table = table.sort_values("network", key=lambda one: one.map(list(TITLES.values()).index), kind="stable")
+    return table[["network", "state", "reading", "depth", "layer", "psi", "low", "high"]].reset_index(drop=True)
+
+
+def apart(rows: Rows) -> pd.DataFrame:
+    """How far the SAEs are from each other in each trained layer: network, layer and factor, the largest F over the smallest."""
+    table = by_layer(rows).query("state == 'trained'").groupby(["network", "layer"], sort=False).F
+    return (table.max() / table.min()).rename("factor").reset_index()
+
+
+def apart_by_network(rows: Rows) -> pd.DataFrame:
+    """`apart` by network: the median over its layers, the smallest and the largest, and how many layers."""
+    found = apart(rows).groupby("network", sort=False).factor.agg(["median", "min", "max", "size"])
+    return found.rename(columns={"min": "smallest", "max": "largest", "size": "layers"})
 
 
 def counts(rows: Rows) -> pd.DataFrame:
     """What the count says of each layer: identified and psi, the ends of its interval or of what the rows admit, and why not."""
-    table = _rows(rows).query("reading == 'count'").astype({"identified": bool})
+    table = named(rows["pretrained"]).query("reading == 'count'").astype({"identified": bool})
     table = table.assign(why=[_in_short(row.reason, row.identified) for row in table.itertuples()])
     return table[
         ["network", "number", "layer", "n_neurons", "state", "identified", "psi", "low", "high", "why"]
@@ -192,7 +226,7 @@ def verdict(rows: Rows) -> str:
 
 def tones(rows: Rows) -> pd.DataFrame:
     """CREPE on pure tones, whose one factor is the pitch: layer, measure and value; F of each SAE, and the TwoNN dimension."""
-    table = _rows(rows).query("network == 'CREPE-tiny' and state == 'trained'")
+    table = named(rows["pretrained"]).query("network == 'CREPE-tiny' and state == 'trained'")
     made = [
         pd.DataFrame({"number": group.number, "measure": f"F, {reading}", "value": group.F})
         for reading, group in table.query("reading != 'count'").groupby("reading", sort=False)

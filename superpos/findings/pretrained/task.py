@@ -51,16 +51,16 @@ class Network:
 
 
 def load(
-    network: str, trained: bool, n_inputs: int, seed: int, pictures: str = "cifar10", device: str = "cpu"
+    network: str, trained: bool, n_inputs: int, seed: int, images: str = "cifar10", device: str = "cpu"
 ) -> Network:
-    """One of NETWORKS as published, or untrained, with data drawn by the seed.
+    """One of NETWORKS as published, or untrained, with data drawn by the seed; `images` names those of one that reads images.
 
     Raises ValueError for a name that is not known or too few data, FileNotFoundError for weights that are not installed.
     """
     one_of("network", network, NETWORKS)
     with torch.random.fork_rng(devices=[]), silent_transformers():
         torch.manual_seed(seeds.seed("pretrained.weights", seed))
-        return NETWORKS[network](trained, n_inputs, seed, pictures, torch.device(device))
+        return NETWORKS[network](trained, n_inputs, seed, images, torch.device(device))
 
 
 def paragraphs(n: int, seed: int) -> list[str]:
@@ -100,7 +100,7 @@ def _drawn(what: str, found: list, n: int, seed: int) -> list:
     return [found[i] for i in order.tolist()]
 
 
-def _minilm(trained: bool, n: int, seed: int, pictures: str, device: torch.device) -> Network:
+def _minilm(trained: bool, n: int, seed: int, name: str, device: torch.device) -> Network:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     folder = folder_of("minilm") / "model"
@@ -117,7 +117,7 @@ def _minilm(trained: bool, n: int, seed: int, pictures: str, device: torch.devic
     )
 
 
-def _smollm2(trained: bool, n: int, seed: int, pictures: str, device: torch.device) -> Network:
+def _smollm2(trained: bool, n: int, seed: int, name: str, device: torch.device) -> Network:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     folder, file = folder_of("smollm2"), {"gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf"}
@@ -134,7 +134,7 @@ def _smollm2(trained: bool, n: int, seed: int, pictures: str, device: torch.devi
     return Network(model, layers, tokens, lambda: _loss(model, tokens, device), {"leave_out": (0,)}, tokenizer)
 
 
-def _efficientnet(trained: bool, n: int, seed: int, pictures: str, device: torch.device) -> Network:
+def _efficientnet(trained: bool, n: int, seed: int, name: str, device: torch.device) -> Network:
     import timm
 
     model = timm.create_model("tf_efficientnet_lite0")
@@ -143,13 +143,13 @@ def _efficientnet(trained: bool, n: int, seed: int, pictures: str, device: torch
         # timm has the same modules in the same order, under names of its own
         model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
     layers = [f"blocks.{i}.{j}" for i, stage in enumerate(model.blocks) for j in range(len(stage))]
-    found = images(pictures, n, seed)
+    found = images(name, n, seed)
     x = (found.images - 0.5) / 0.5
     model = model.to(device).eval()
     return Network(model, layers, x, lambda: _nearest(model, x, found.labels, device))
 
 
-def _crepe(trained: bool, n: int, seed: int, pictures: str, device: torch.device) -> Network:
+def _crepe(trained: bool, n: int, seed: int, name: str, device: torch.device) -> Network:
     model = Crepe()
     if trained:
         model.load(torch.load(folder_of("crepe") / "assets/tiny.pth", weights_only=True))

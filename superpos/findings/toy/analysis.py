@@ -32,9 +32,20 @@ def interference(toys: Iterable[Toy]) -> pd.DataFrame:
     return pd.DataFrame({"frame": frame, "feature i": i, "feature j": j, "overlap": overlap.ravel()})
 
 
+def kept_in_words(toys: Iterable[Toy], length: float = 0.5) -> str:
+    """How many features the densest and the sparsest of some models keep, as directions longer than `length`, in words."""
+    kept = [int((toy.W.norm(dim=0) > length).sum()) for toy in toys]
+    return f"{kept[0]} where they are dense, {kept[-1]} where they are sparse"
+
+
 def by_model(rows: Rows) -> pd.DataFrame:
     """A line a reading and model of the family that is held against the truth: the mean over its SAEs."""
-    return rows["toy_truth"].groupby(["reading", "model"], as_index=False, sort=False).mean(numeric_only=True)
+    return over_saes(rows["toy_truth"])
+
+
+def over_saes(table: pd.DataFrame) -> pd.DataFrame:
+    """A line a reading and model: the mean over its SAEs."""
+    return table.groupby(["reading", "model"], as_index=False, sort=False).mean(numeric_only=True)
 
 
 def correlations(table: pd.DataFrame, *by: str, measure: str = "psi", truth: str = "psi_weights") -> pd.DataFrame:

@@ -4,10 +4,12 @@ The paper does not say how its models' sparsities are spaced, on which r hangs (
 decides nothing.
 """
 
+from superpos.answers import Answer, join, said, side
 from superpos.claims import UNKNOWN, Claim, MeetsPaper, correlation_of
 from superpos.findings.toy.analysis import MEASURES, by_model
 from superpos.sweep import Rows
 
+CLOSE = 0.92  # the lower end of what the paper says of r
 CODES = "Toy models: ψ from SAE codes follows the weights"
 
 
@@ -49,4 +51,22 @@ def topk(rows: Rows) -> Claim:
     )  # fmt: skip
 
 
+def answer(rows: Rows) -> Answer:
+    """What the chapter on toy models comes to."""
+    found = {"this book's protocol": protocol(rows), "the recipe of the paper's code": published(rows)}
+    told = [
+        f"{side(one.estimate, CLOSE, 'closely', 'not closely', 'perhaps closely')} by {name} (r = {said(one.estimate)})"
+        for name, one in found.items()
+    ]
+    ours = protocol(rows).estimate
+    return Answer(
+        "02_toy_models", "Where the features are known, does an SAE that sees only activations find how many there are?",
+        f"ψ read from SAE codes follows the true ψ {join(told, 'but' if len({t.split()[0] for t in told}) > 1 else 'and')}.",
+        f"{ours.n} toy models on fresh seeds, three SAEs each; intervals over models, {ours.kind}. “Closely” is r above {CLOSE}.",
+        ("toy_truth.csv", "toy.csv", "toy_reread.csv"),
+    )  # fmt: skip
+
+
+ANSWERS = (answer,)
 CLAIMS = (frobenius, published, protocol, topk)
+CHAPTERS = {"toy.": "02_toy_models"}

@@ -1,9 +1,10 @@
-"""A slider over the overlap of features."""
+"""A slider over the overlap of features, and what SAEs read against the truth."""
 
 import altair as alt
 import pandas as pd
 
-from superpos.charts import Column, as_axis
+from superpos.answers import join
+from superpos.charts import Axis, Column, as_axis, intervals, lines, points, titled
 
 
 def heatmap_slider(
@@ -27,3 +28,43 @@ def heatmap_slider(
     )
     chart = chart.transform_filter(f"datum.{slide.column} == frame").add_params(frame)
     return chart.properties(width=340, height=340)
+
+
+def against_truth(models: pd.DataFrame) -> alt.LayerChart:
+    """ψ from SAE codes over ψ of the weights, a dot a model (`analysis.by_model`); its title says how far off each reading is."""
+    crowded = models[models.psi_weights > 2]
+    off = (crowded.psi / crowded.psi_weights - 1).groupby(crowded.reading, sort=False).median() * 100
+    told = [f"{abs(one):.0f}% too {'high' if one > 0 else 'low'} by {name}" for name, one in off.items()]
+    says = (
+        f"Where there are more than two features a neuron, ψ is read {join(told)} (median)"
+        if told
+        else "ψ from SAE codes"
+    )
+    truth, seen = Axis("psi_weights", "ψ of the weights (truth)"), Axis("psi", "ψ from SAE codes")
+    return titled(
+        points(models, truth, seen, color="reading", diagonal=True, tooltip=("sparsity", "fvu", "l0")),
+        says,
+        "Scatter of superposition from SAE codes against that of the weights, a dot a model; a dashed line where both are equal.",
+    )
+
+
+def who_follows(measures: pd.DataFrame) -> alt.LayerChart:
+    """r of each measure with the truth (`analysis.measures`); its title counts those that surely follow it, and that do not."""
+    surely, not_at_all = measures[measures.low > 0.9].measure, measures[measures.high < 0.5].measure
+    return titled(
+        intervals(measures, Axis("r", "Pearson r with ψ of the weights", domain=(-1, 1)), "measure"),
+        f"{len(surely)} of {len(measures)} measures follow the truth with r above 0.9; {len(not_at_all)} do with r below 0.5",
+        f"Dots with intervals: correlation of {len(measures)} measures with the superposition of the weights.",
+        height=230,
+    )
+
+
+def stability(table: pd.DataFrame, along: Axis) -> alt.LayerChart:
+    """r with the truth over one setting, a line a reading (`analysis.stability`); its title says how low r falls."""
+    lowest = table.loc[table.groupby("reading", sort=False).r.idxmin()]
+    told = [f"{line.r:.2f} at {getattr(line, along.column):g} by {line.reading}" for line in lowest.itertuples()]
+    return titled(
+        lines(table, along, Axis("r", "r with the truth", domain=(min(0, table.low.min()), 1)), color="reading"),
+        f"r with the truth is lowest {join(told)}",
+        f"Lines with bands: correlation with the truth against {along.words}, for both readings.",
+    )

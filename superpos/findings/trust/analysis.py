@@ -14,6 +14,25 @@ CONFIDENCE = 0.9
 FRESH = 1_000  # numbers below it are those of worlds that no choice was made on
 COLUMNS = ["reader", "kind", "number", "truth", "n_neurons", "F", "low", "high", "answered"]
 NO_FEATURES = (*task.NOTHING, *others.WITHOUT)
+KINDS = {
+    "contexts": "contexts", "tree": "trees", "sticky": "sticky", "categories": "categories", "sae_lens": "SynthSAEBench",
+    "digits_shuffled": "digits layer, columns shuffled", "digits_random": "digits layer, untrained", "sphere": "sphere",
+    "white": "white noise", "coloured": "coloured noise", "elliptical": "heavy-tailed noise", "circle": "circle",
+    "random_network": "random layer", "shuffled": "planted world, columns shuffled", "torus": "torus",
+    "plain": "features alike", "zipf": "features of unequal frequency",
+}  # fmt: skip
+READERS = {
+    "count": "the count", "protocol": "this book's SAE", "published": "the paper's SAE", "TopK, k = 4": "TopK SAE, k = 4",
+}  # fmt: skip
+HEADS = {
+    "kind": "kind of world", "n_neurons": "neurons N", "truth": "features planted F*", "effective_features": "features counted F",
+    "low": "interval from", "high": "interval to", "bits": "bits a row", "bits_gaussian": "bits a row as noise",
+    "F": "features read F",
+    "answered": "share answered", "coverage": "share of intervals that hold F*", "high / low": "upper end / lower end",
+    "wrong no": "refused though there are features", "wrong yes": "answered though there are none",
+    "agreement": "agreement of dictionaries", "r, answered": "r where answered", "r, all": "r wherever features are found",
+    "family": "seed of the family", "rows": "activations read",
+}  # fmt: skip
 
 
 def assessed(counts: pd.DataFrame) -> pd.DataFrame:
@@ -124,6 +143,25 @@ def of_nothing(readers: pd.DataFrame) -> pd.DataFrame:
     """ψ that each reader gives rows without features, mean and t interval over sets of rows; refusals have none."""
     empty = readers[readers.truth.isna() & readers.answered]
     return statistics.summarize(empty.assign(psi=empty.F / empty.n_neurons), ["reader"], "psi")
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with its readers in words (READERS)."""
+    return table.assign(reader=table.reader.replace(READERS))
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as a reader is shown it: kinds of worlds and heads of columns in words (KINDS, HEADS)."""
+    if "kind" in table:
+        table = table.assign(kind=table.kind.replace(KINDS))
+    table = table.rename(index=KINDS, columns=HEADS)
+    return table.rename_axis(index=[HEADS.get(str(name), name) for name in table.index.names])
+
+
+def refused_of_nothing(readers: pd.DataFrame, name: str) -> tuple[int, int]:
+    """How many sets of rows without features a reader refused, and how many it was asked."""
+    empty = readers[readers.truth.isna() & (readers.reader == name)]
+    return int((~empty.answered).sum()), len(empty)
 
 
 def share(of: pd.Series) -> tuple[float, float, float]:

@@ -3,7 +3,8 @@
 import math
 
 from superpos import statistics
-from superpos.claims import CHECK, ELSEWHERE, Claim, Estimate, OnSide, correlation_of, mean_of
+from superpos.answers import Answer, join, number, said
+from superpos.claims import CHECK, ELSEWHERE, Claim, Estimate, OnSide, compute, correlation_of, mean_of
 from superpos.findings.trust import analysis
 from superpos.sweep import Rows
 
@@ -75,4 +76,50 @@ def toys(rows: Rows) -> list[Claim]:
     ]
 
 
+def _percent(ours: Estimate) -> str:
+    return f"{number(100 * ours.value, 2)}% [{number(100 * ours.low, 2)}% to {number(100 * ours.high, 2)}%]"
+
+
+def _head(words: set[str]) -> str:
+    """Whether the count can be trusted: yes where its error and its refusals pass, no where one fails, else perhaps."""
+    return "No" if "fail" in words else "Perhaps" if "open" in words else "Yes, where it answers"
+
+
+def _checks(found: dict[str, Claim]) -> str:
+    """How many checks pass, and which are open or fail."""
+    by = {word: [one.text for one in found.values() if one.word == word] for word in ("pass", "open", "fail")}
+    verbs = {"open": ("is open", "are open"), "fail": ("fails", "fail")}
+    told = [
+        f"{len(by[word])} {verb[len(by[word]) > 1]} (“{'”, “'.join(by[word])}”)"
+        for word, verb in verbs.items()
+        if by[word]
+    ]
+    return join([f"{len(by['pass'])} pass", *told])
+
+
+def answer(rows: Rows) -> Answer:
+    """What the chapter on the count comes to."""
+    found = {claim.id.removeprefix("trust."): claim for claim in compute(CLAIMS, rows)}
+    ours = {name: claim.estimate for name, claim in found.items()}
+    checks = {name: claim for name, claim in found.items() if claim.table == CHECK}
+    head = _head({found[name].word for name in ("mean_error", "coverage", "wrong_yes")})
+    tail = {"fail": "; but{} F follows the truth too loosely: r = {}", "pass": ";{} F follows the truth: r = {}"}
+    toy = tail.get(found["toy_r"].word, "").format(" over all toy models", said(ours["toy_r"]))
+    wrong, kinds = ours["wrong_yes"], analysis.reported(rows).kind.nunique()
+    return Answer(
+        "10_can_you_trust_f", "Can features be counted without knowing their number, and when is no answer the right answer?",
+        f"{head}: on unseen kinds of planted data the count is off by {_percent(ours['mean_error'])}, answers"
+        f" {_percent(ours['answered'])} and refuses {round((1 - wrong.value) * wrong.n)} of {wrong.n} sets"
+        f" without features{toy}.",
+        f"{ours['answered'].n} planted worlds of {kinds} kinds that no choice was made on ({ours['mean_error'].n} answered),"
+        f" {wrong.n} sets of rows without features and {ours['toy_r'].n} toy models; intervals over worlds:"
+        f" {ours['mean_error'].kind} for errors, {wrong.kind} for shares.",
+        ("counting.csv", "counting_readers.csv", "toy_counting.csv", "trust_layers.csv"),
+        f"Of {len(checks)} checks, whose bounds were fixed before the rows, {_checks(checks)}. A layer that is unlike all"
+        " of these worlds can be further off than its interval says.",
+    )  # fmt: skip
+
+
+ANSWERS = (answer,)
 CLAIMS = (errors, refusals, toys)
+CHAPTERS = {"trust.": "10_can_you_trust_f"}
