@@ -278,7 +278,8 @@ def titled(chart: Drawn, says: str, shows: str, per_line: int = 64, **size: Any)
     which a page breaks anew where it has less room. `shows` tells what is drawn: marks, axes, groups. `size`: width and height.
     """
     lines = textwrap.wrap(says, per_line)
-    return chart.properties(title=lines if len(lines) > 1 else says, description=f"{says} {shows}", **size)
+    stop = "" if says[-1] in ".?!" else "."
+    return chart.properties(title=lines if len(lines) > 1 else says, description=f"{says}{stop} {shows}", **size)
 
 
 def rule_marks(rule: float | Mapping[str, float] | None) -> tuple[list[alt.Chart], list[alt.Chart]]:

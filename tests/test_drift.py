@@ -122,3 +122,34 @@ def test_nbval_compares_charts_by_the_same_rule(tmp_path, number, status):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run([*words, "-W", "ignore"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == status, result.stdout[-3000:]
+
+
+def of_here(y, title="F is 3.5 times as large", name="fig-toy-here", who="a"):
+    """A cell that draws a figure, and its outputs."""
+    spec = {"mark": "line", "title": title, "description": title, "datasets": {"t": [{"x": 1, "y": y, "who": who}]}}
+    data = {drift.VEGALITE_MIME: spec, "text/plain": title, "image/png": "…"}
+    output = nbformat.v4.new_output("display_data", data=data)
+    cell = nbformat.v4.new_code_cell("draw()", outputs=[output], metadata={"mystnb": {"figure": {"name": name}}})
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"y": 0.85}, True),
+        ({"y": 0.85, "title": "F is 0.9 times as large"}, True),
+        ({"y": 0.7}, False),
+        ({"y": 1.0, "title": "F is 3.5 times as small"}, False),
+        ({"y": 1.0, "who": "b"}, False),
+    ],
+)
+def test_a_figure_of_rows_from_here_may_move_by_more_but_says_the_same_words(change, same):
+    fresh, committed = of_here(**change), of_here(1.0)
+    drift.merge(fresh, committed)
+    assert (fresh.cells[0].outputs == committed.cells[0].outputs) is same
+
+
+def test_other_figures_may_not():
+    fresh, committed = (of_here(y, name="fig-toy-truth") for y in (0.85, 1.0))
+    drift.merge(fresh, committed)
+    assert fresh.cells[0].outputs != committed.cells[0].outputs
