@@ -60,7 +60,6 @@ explorer.by_kind(by_layer)
 # $N = 512$ {term}`neurons <neuron>`: the embedding, which is the stream before the first layer, and in each of six layers the
 # attention, the MLP and the stream after both. The dictionaries are published ones {cite:p}`marks2025sparse` of $D = 32{,}768$
 # codes; the texts are 20,000 of the Pile, of 512 tokens. All its values of $F$ stand in the table under “Pythia-70M” below.
-#
 # - MLPs have more features than attention: 3.1 to 10.5 thousand by layer, where attention has 2.1 to 3.5. The second MLP has
 #   most, 20 for each neuron.
 # - $F$ rises and falls with depth, as intrinsic dimension does in other networks. {cite:t}`ansuini2019intrinsic` call that shape

@@ -58,8 +58,8 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def said(ours: Estimate) -> str:
-    """An estimate in words: its value and its interval, which a number that has no error of its own lacks."""
-    if ours.low == ours.high:
+    """An estimate in words: its value and its interval, which a number that has no error of its own lacks, or one of too few."""
+    if ours.low == ours.high or not math.isfinite(ours.low + ours.high):
         return number(ours.value)
     return f"{number(ours.value)} [{number(ours.low)} to {number(ours.high)}]"
 

@@ -30,6 +30,8 @@ def test_a_number_has_three_significant_digits(value, text):
 def test_a_count_is_said_as_a_count():
     assert answers.said(Estimate(10.0, 1.0, 12.0, "Holm", "condition", 16)) == "10 [1 to 12]"
     assert answers.said(Estimate(10.0, 10.0, 10.0, "none", "program", 5)) == "10"
+    assert answers.said(Estimate(0.5, NAN, NAN, "none: fewer than two", "network", 1)) == "0.5"
+    assert answers.said(Estimate(NAN, NAN, NAN, "none: not run", "network", 0)) == "–"
 
 
 @pytest.mark.parametrize(

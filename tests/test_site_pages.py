@@ -52,7 +52,7 @@ def drawn(page, url, width, height, theme="light"):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_stands_in_anybodys_way(browser, address, name):
-    """axe-core finds no violation, wide and narrow, in light and dark (which differ in colours alone); no page scrolls sideways."""
+    """axe-core finds no violation, wide and narrow, light and dark (which differ in colours alone); no page scrolls sideways."""
     page = browser.new_page()
     for width, height in SIZES.values():
         for theme, rules in (("light", None), ("dark", ["color-contrast"])):
