@@ -290,7 +290,7 @@ def rule_marks(rule: float | Mapping[str, float] | None) -> tuple[list[alt.Chart
     base = alt.Chart(alt.Data(values=[{"v": value, "label": label} for label, value in named.items()])).encode(y="v:Q")
     lines = base.mark_rule(strokeDash=[4, 4], color="#888")
     place = {"align": "left", "baseline": "bottom", "dy": -3, "x": 6}
-    text = base.mark_text(**place, color="#777").encode(text="label:N")
+    text = base.mark_text(**place).encode(text="label:N")
     return [lines], [text] if any(named) else []
 
 

@@ -32,7 +32,9 @@ PARTS = {  # what a part is called in the table: how its files begin
     "core": "tests/",
 }
 LONGEST = (
+    "site_pages",
     "site",
+    "colab",
     "faults",
     "adversarial",
     "sweep",

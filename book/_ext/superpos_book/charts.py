@@ -7,9 +7,9 @@ import base64
 import hashlib
 import html
 import json
+from functools import cache
 from pathlib import Path
 
-import vl_convert
 from docutils import nodes
 from myst_nb.core import render
 
@@ -29,12 +29,20 @@ class Charts(render.MimeRenderPlugin):
         spec = data.content if isinstance(data.content, dict) else json.loads(data.string)
         document, env = renderer.renderer.document, renderer.renderer.sphinx_env
         document.superpos_tables = getattr(document, "superpos_tables", set())
-        picture = _picture(data.output_metadata.get("superpos_picture") or _drawn(spec), env)
+        picture = _picture(_stored(env.doc2path(env.docname))[as_json(spec)], env)
         return [nodes.raw(text=chart_block(spec, document.superpos_tables, picture), format="html")]
 
 
-def _drawn(spec):
-    return base64.b64encode(vl_convert.vegalite_to_png(spec, scale=1.5)).decode()
+@cache
+def _stored(path):
+    """The pictures that a notebook holds beside its charts, by spec."""
+    outputs = [
+        output
+        for cell in json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    both = [one["data"] for one in outputs if {VEGALITE_MIME, "image/png"} <= set(one.get("data", {}))]
+    return {as_json(one[VEGALITE_MIME]): one["image/png"] for one in both}
 
 
 def _picture(data, env):

@@ -20,9 +20,14 @@ def as_rest(lines):
 
 
 def _escaped(line):
-    parts = re.split(r"(`[^`]+`)", line)
-    made = [f"``{one.strip('`')}``" if one.startswith("`") else re.sub(r"([\\*|_`])", r"\\\1", one) for one in parts]
-    return re.sub(r"(``[^`]+``)(?=\w)", r"\1\\ ", "".join(made))
+    made, after_code = "", False
+    for part in re.split(r"(`[^`]+`)", line):
+        if part.startswith("`"):
+            made, after_code = made + f"``{part.strip('`')}``", True
+        elif part:
+            apart = "\\ " if after_code and part[0].isalnum() else ""
+            made, after_code = made + apart + re.sub(r"([\\*|_`])", r"\\\1", part), False
+    return made
 
 
 def _process(app, what, name, obj, options, lines):
