@@ -162,7 +162,7 @@ def test_claims_can_be_filtered(browser, address):
     page.get_by_label("Verdict").select_option("")
     page.get_by_label("Text").fill("dropout")
     assert 0 < shown.count() < len(rows)
-    assert page.locator("table.verdicts svg.strip").count() == sum(bool(row["ours"]) for row in rows)
+    assert page.locator("table.verdicts svg.sp-strip").count() == sum(bool(row["ours"]) for row in rows)
     page.close()
 
 

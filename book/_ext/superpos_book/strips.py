@@ -41,6 +41,6 @@ def strip(row):
         "" if math.isnan(paper) else f"; the paper's {number(paper)}"
     )
     return (
-        f'<svg class="strip" role="img" aria-label="{html.escape(said)}" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'<svg class="sp-strip" role="img" aria-label="{html.escape(said)}" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
         f'height="{HEIGHT}">{"".join(parts)}</svg>'
     )

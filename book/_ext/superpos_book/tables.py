@@ -75,8 +75,8 @@ def table(heads, lines, classes, caption):
 def word(text, note=""):
     """A word of judgement in its colour, and below it a note."""
     style = text.replace(" ", "-")
-    below = f'<span class="note">{html.escape(note)}</span>' if note else ""
-    return (f'<span class="word word-{style}">{html.escape(text)}</span>' if text else "") + below
+    below = f'<span class="sp-note">{html.escape(note)}</span>' if note else ""
+    return (f'<span class="sp-word sp-word-{style}">{html.escape(text)}</span>' if text else "") + below
 
 
 class ClaimsByReadings(FromRows):
@@ -106,7 +106,7 @@ class ClaimsByReadings(FromRows):
         of = f"{row['identified']} of {row['n']} units ({row['unit']})" if row["n"] != "0" else ""
         style = row["verdict"].replace(" ", "-")
         more = html.escape(", ".join(filter(None, (value, of))))
-        return f'<span class="cell cell-{style}" title="{more}">{row["verdict"]}</span>'
+        return f'<span class="sp-cell sp-cell-{style}" title="{more}">{row["verdict"]}</span>'
 
 
 class Sentences(FromRows):
@@ -129,7 +129,7 @@ class Answers(FromRows):
         for row in self.read(RESULTS / "answers.csv"):
             items.append(
                 f'<li><p class="of">{self.link(row["chapter"])}</p><p>{html.escape(row["answer"])}</p>'
-                f'<p class="note">{html.escape(row["sure"])}</p></li>'
+                f'<p class="sp-note">{html.escape(row["sure"])}</p></li>'
             )
         return raw(f'<ul class="superpos-answers">{"".join(items)}</ul>')
 
@@ -153,7 +153,7 @@ class Verdicts(FromRows):
     def line(self, row, decided):
         chapter, protocol = chapter_of(row["id"]), row["protocol"]
         data = f' data-word="{row["verdict"] or "none"}" data-chapter="{chapter}" id="{row["id"].replace(".", "-").lower()}"'
-        first = f'{html.escape(row["claim"])}<span class="note">{self.link(chapter)}</span>'
+        first = f'{html.escape(row["claim"])}<span class="sp-note">{self.link(chapter)}</span>'
         paper = (
             f"{number(float(row['paper']))}{' ± ' + number(float(row['error'])) if row['error'] else ''}"
             if row["paper"]
@@ -167,7 +167,7 @@ def _ours(row):
     value, low, high = (number(float(row[name] or "nan")) for name in ("ours", "low", "high"))
     shown = value if low == high else f"{value} <span class='nobreak'>({low} to {high})</span>"
     about = f"{row['interval']}; {row['n']} × {row['unit']}"
-    return f'<div>{shown}</div><span class="note">{html.escape(about)} · <a href="{address.rows(row["source"])}">rows</a></span>'
+    return f'<div>{shown}</div><span class="sp-note">{html.escape(about)} · <a href="{address.rows(row["source"])}">rows</a></span>'
 
 
 class Corrections(FromRows):
@@ -177,7 +177,7 @@ class Corrections(FromRows):
         lines = []
         for row in self.read(BOOK / "corrections.csv"):
             former = f"was {row['former_id']}" if row["former_id"] else ""
-            claim = f'{row["id"]}<span class="note">{former}</span>'
+            claim = f'{row["id"]}<span class="sp-note">{former}</span>'
             lines.append(("", [claim, row["date"], word(row["was"]), word(row["became"]), html.escape(row["why"])]))
         return raw(table(("claim", "date", "was", "became", "why"), lines, "corrections", "Words that changed"))
 
