@@ -167,7 +167,8 @@ def _ours(row):
     value, low, high = (number(float(row[name] or "nan")) for name in ("ours", "low", "high"))
     shown = value if low == high else f"{value} <span class='nobreak'>({low} to {high})</span>"
     about = f"{row['interval']}; {row['n']} × {row['unit']}"
-    return f'<div>{shown}</div><span class="sp-note">{html.escape(about)} · <a href="{address.rows(row["source"])}">rows</a></span>'
+    rows = f'<a href="{address.rows(row["source"])}">rows</a>'
+    return f'<div>{shown}</div><span class="sp-note">{html.escape(about)} · {rows}</span>'
 
 
 class Corrections(FromRows):
