@@ -73,7 +73,7 @@ def test_every_chart_is_drawn_without_a_network(browser, address, name, viewport
 def test_a_slider_moves_the_shares(browser, address):
     """All six codes alike: F = 6."""
     visit = Visit(browser, f"{address}/notebooks/01_measure_your_own.html")
-    chart = visit.page.locator(".superpos-chart").first
+    chart = visit.page.locator(".superpos-chart").nth(1)
     assert "F = 6.00" not in chart.inner_text()
     for slider in chart.locator("input[type=range]").all():
         slider.fill("60")
@@ -84,7 +84,7 @@ def test_a_slider_moves_the_shares(browser, address):
 
 def test_a_slider_changes_the_matrix(browser, address):
     visit = Visit(browser, f"{address}/notebooks/02_toy_models.html")
-    chart = visit.page.locator(".superpos-chart").first
+    chart = visit.page.locator(".superpos-chart").nth(1)
     before = chart.locator("svg.marks").inner_html()
     chart.locator("input[type=range]").fill("8")
     visit.page.wait_for_timeout(300)
