@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import sys
 
 import yaml
 
 from book.run import ROOT
 from superpos import address
+from tools import address as tool
 
 sys.path.insert(0, str(ROOT / "tools"))
 import address as tool
