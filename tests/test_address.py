@@ -9,9 +9,6 @@ from book.run import ROOT
 from superpos import address
 from tools import address as tool
 
-sys.path.insert(0, str(ROOT / "tools"))
-import address as tool
-
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
