@@ -1,11 +1,13 @@
 """The interval beside that of crepes, and every no with its reason."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 from crepes import ConformalRegressor
 
+from book.run import ROOT
 from superpos import intervals
 
 GOOD = {
@@ -91,3 +93,10 @@ def test_less_agreement_is_no_narrower():
 def test_an_unknown_stratum_is_named():
     with pytest.raises(ValueError, match="stratum must be one of agree fully, agree, nearly agree, got 'nobody'"):
         intervals.errors_of("nobody")
+
+
+def test_the_front_page_shows_a_refusal_as_it_is():
+    told = intervals.refusal(GOOD | {"bits": 99.0}, 2000)
+    told = re.sub(r"\([\d.]+( bits a row)?\)", r"(…\1)", told)
+    page = (ROOT / "book" / "index.md").read_text(encoding="utf-8")
+    assert told in " ".join(page.split()), told
