@@ -40,6 +40,7 @@ __all__ = [
     "use",
 ]
 
+HASHED = r"\b(?:data-|view_|param_)[0-9a-f]{16,}"  # how Altair calls tables, views and parameters
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 COLORS = ["#4269d0", "#d1495b", "#2a9d8f", "#b07d0a", "#8e5bb5", "#6b7280", "#1b9dd9", "#c2571a"]
 
@@ -98,7 +99,8 @@ def compact(spec: dict[str, Any]) -> dict[str, Any]:
     """A spec as it is stored: tables as CSV without columns that nothing draws, six significant digits, names that repeat.
 
     Altair calls tables, views and parameters by a hash of what they hold, all digits of it; here they are numbered in the
-    order in which they come, so that another processor, whose last digits differ, gives the same spec.
+    order in which they come, tables in the order in which they are drawn, so that another processor, whose last digits differ,
+    gives the same spec.
     """
     spec = json.loads(json.dumps(spec, sort_keys=True), parse_float=lambda digits: float(f"{float(digits):.6g}"))
     tables = spec.pop("datasets", {})
@@ -111,7 +113,10 @@ def compact(spec: dict[str, Any]) -> dict[str, Any]:
         for place in _places(spec, name) if kinds else ():
             place["format"] = {"type": "csv", "parse": kinds}
     text = json.dumps(spec | ({"datasets": tables} if tables else {}), sort_keys=True)
-    names = dict.fromkeys(re.findall(r"\b(?:data-|view_|param_)[0-9a-f]{16,}", text))
+    by_use = iter(
+        dict.fromkeys(name for name in re.findall(HASHED, json.dumps(spec, sort_keys=True)) if name in tables)
+    )
+    names = [next(by_use, one) if one in tables else one for one in dict.fromkeys(re.findall(HASHED, text))]
     for i, name in enumerate(names):
         text = text.replace(name, f"named_{i}")  # no word that Vega itself gives to a table or a view
     return json.loads(text)

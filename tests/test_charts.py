@@ -217,3 +217,30 @@ def test_cells_have_a_colour_for_every_word():
     assert spec["layer"][1]["mark"]["type"] == "text"
     with pytest.raises(ValueError, match="no colour for 'no'; colors has yes"):
         charts.cells(table, "who", "what", "word", {"yes": "#0f0"})
+
+
+@pytest.mark.parametrize("shift", range(8))
+def test_tables_are_numbered_as_they_are_drawn(shift):
+    """Not by their hashes, which other last digits change."""
+    tables = [pd.DataFrame({name: [1.0, 2.0 + 1e-9 * shift]}) for name in ("a", "b")]
+    parts = [alt.Chart(table).mark_point().encode(x=f"{table.columns[0]}:Q") for table in tables]
+    spec = charts.compact(alt.vconcat(*parts).to_dict())
+    assert [part["data"]["name"] for part in spec["vconcat"]] == ["named_0", "named_1"]
+    assert spec["datasets"]["named_0"].startswith("a\n")
+
+
+def test_a_chart_stands_under_its_sentence_and_has_it_as_text():
+    chart = alt.Chart(pd.DataFrame({"a": [1.0]})).mark_point().encode(x="a:Q")
+    spec = charts.titled(chart, "One is one", "A dot.", width=200).to_dict()
+    assert (spec["title"], spec["description"], spec["width"]) == ("One is one", "One is one. A dot.", 200)
+    long = charts.titled(chart, "word " * 30 + "end?", "A dot.", per_line=40).to_dict()
+    assert all(len(line) <= 40 for line in long["title"])
+    assert long["description"].endswith("end? A dot.")
+
+
+def test_a_legend_does_not_take_the_opacity_of_a_band():
+    table = pd.DataFrame({"x": [1, 2] * 2, "y": [1.0, 2] * 2, "low": 0.5, "high": 2.5, "who": ["a", "a", "b", "b"]})
+    layers = charts.lines(table, "x", "y", color="who").to_dict()["layer"]
+    colored = [layer["encoding"]["color"] for layer in layers if "color" in layer["encoding"]]
+    assert colored
+    assert all(one["legend"]["symbolOpacity"] == 1 for one in colored)
