@@ -71,7 +71,7 @@ def answer(make: answers.Maker, committed: str = "../book/results") -> answers.B
     return answers.box(make, committed)
 
 
-def check(mine: float | None, right: float, within: float = 0.02) -> str:
+def check(mine: Any, right: float, within: float = 0.02) -> str:
     """Whether the number that a reader found for an exercise is the right one, within a share of it (of 1 where it is 0).
 
     None is no answer yet. Raises TypeError for what is no number.

@@ -118,10 +118,13 @@ def test_the_table_is_sorted_has_three_decimals_and_blanks(tmp_path):
     ]
     claims.write(found, tmp_path / "verdicts.csv")
     assert (tmp_path / "verdicts.csv").read_text().splitlines() == [
-        "id,table,claim,paper,ours,low,high,interval,n,unit,protocol,verdict,differs,source",
-        "a.later,paper,What a.later says.,0.123,,,,made up,0,network,,open,our interval lies outside 0.123 to 0.123,a.csv",
-        "a.x,paper,What a.x says.,,2.000,1.000,3.000,made up,3,network,,open,never: the paper gives no number,a.csv",
-        "b.x,paper,What b.x says.,1.000,2.040,1.900,2.200,made up,6,network,,differs,our interval lies outside 1 to 1,a.csv",
+        "id,table,claim,paper,error,ours,low,high,interval,n,unit,protocol,verdict,agrees,differs,source",
+        'a.later,paper,What a.later says.,0.123,,,,,made up,0,network,,open,"our interval meets 0.123 to 0.123, and is no wider than '
+        '0.123",our interval lies outside 0.123 to 0.123,a.csv',
+        "a.x,paper,What a.x says.,,,2.000,1.000,3.000,made up,3,network,,open,never: the paper gives no number,never: the paper gives "
+        "no number,a.csv",
+        'b.x,paper,What b.x says.,1.000,,2.040,1.900,2.200,made up,6,network,,differs,"our interval meets 1 to 1, and is no wider than '
+        '1",our interval lies outside 1 to 1,a.csv',
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["verdicts.csv"]
     assert claims.table(found).id.tolist() == ["b.x", "a.x", "a.later"]
@@ -170,3 +173,27 @@ def test_what_is_computed_from_rows_can_be_kept(tmp_path):
     rows, others = Rows(tmp_path), Rows(tmp_path)
     assert [total(rows), total(rows), total(others)] == [3, 3, 3]
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "paper", "words"),
+    [
+        (MeetsPaper(0.02), 0.94, "our interval meets 0.92 to 0.96, and is no wider than 0.94"),
+        (
+            MeetsPaper(0.2, nonzero=True),
+            -0.75,
+            "our interval meets -0.95 to -0.55, and is no wider than 0.75, and does not hold zero",
+        ),
+        (MeetsPaper(), None, "never: the paper gives no number"),
+        (OnSide(1, 0.5), None, "our interval lies above 0.5"),
+        (OnSide(-1), None, "our interval lies below 0"),
+        (NearZero(0.1), None, "our interval lies within ±0.1"),
+    ],
+)
+def test_each_rule_says_when_it_agrees(rule, paper, words):
+    assert claim(paper=paper, rule=rule).agrees == words
+
+
+def test_the_papers_error_stands_in_the_table():
+    assert claim(paper=0.94, rule=MeetsPaper(0.02)).row()["error"] == 0.02
+    assert claim(paper=0.94, rule=OnSide(1)).row()["error"] is None
