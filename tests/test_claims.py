@@ -119,12 +119,12 @@ def test_the_table_is_sorted_has_three_decimals_and_blanks(tmp_path):
     claims.write(found, tmp_path / "verdicts.csv")
     assert (tmp_path / "verdicts.csv").read_text().splitlines() == [
         "id,table,claim,paper,error,ours,low,high,interval,n,unit,protocol,verdict,agrees,differs,source",
-        'a.later,paper,What a.later says.,0.123,,,,,made up,0,network,,open,"our interval meets 0.123 to 0.123, and is no wider than '
-        '0.123",our interval lies outside 0.123 to 0.123,a.csv',
-        "a.x,paper,What a.x says.,,,2.000,1.000,3.000,made up,3,network,,open,never: the paper gives no number,never: the paper gives "
-        "no number,a.csv",
-        'b.x,paper,What b.x says.,1.000,,2.040,1.900,2.200,made up,6,network,,differs,"our interval meets 1 to 1, and is no wider than '
-        '1",our interval lies outside 1 to 1,a.csv',
+        'a.later,paper,What a.later says.,0.123,,,,,made up,0,network,,open,"our interval meets 0.123 to 0.123, and is no wider '
+        'than 0.123",our interval lies outside 0.123 to 0.123,a.csv',
+        "a.x,paper,What a.x says.,,,2.000,1.000,3.000,made up,3,network,,open,never: the paper gives no number,never: the paper "
+        "gives no number,a.csv",
+        'b.x,paper,What b.x says.,1.000,,2.040,1.900,2.200,made up,6,network,,differs,"our interval meets 1 to 1, and is no wider '
+        'than 1",our interval lies outside 1 to 1,a.csv',
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["verdicts.csv"]
     assert claims.table(found).id.tolist() == ["b.x", "a.x", "a.later"]
