@@ -123,8 +123,8 @@ def test_the_table_is_sorted_has_three_decimals_and_blanks(tmp_path):
         'than 0.123",our interval lies outside 0.123 to 0.123,a.csv',
         "a.x,paper,What a.x says.,,,2.000,1.000,3.000,made up,3,network,,open,never: the paper gives no number,never: the paper "
         "gives no number,a.csv",
-        'b.x,paper,What b.x says.,1.000,,2.040,1.900,2.200,made up,6,network,,differs,"our interval meets 1 to 1, and is no wider '
-        'than 1",our interval lies outside 1 to 1,a.csv',
+        'b.x,paper,What b.x says.,1.000,,2.040,1.900,2.200,made up,6,network,,differs,"our interval meets 1 to 1, and is no '
+        'wider than 1",our interval lies outside 1 to 1,a.csv',
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["verdicts.csv"]
     assert claims.table(found).id.tolist() == ["b.x", "a.x", "a.later"]
