@@ -51,8 +51,7 @@ def charts_in(name):
     return sum("application/vnd.vegalite.v6+json" in o.get("data", {}) for o in outputs)
 
 
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(("viewport", "dark"), [(WIDE, False), (NARROW, True)], ids=["wide-light", "narrow-dark"])
 @pytest.mark.parametrize("name", chapter_names())
 def test_every_chart_is_drawn_without_a_network(browser, address, name, viewport, dark):
     visit = Visit(browser, f"{address}/notebooks/{name}.html", viewport, dark)
