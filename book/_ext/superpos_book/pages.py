@@ -107,7 +107,8 @@ def mended(text, icons):
     text = with_icons(text, icons)
     text = re.sub(r"<th>\s*</th>", "<td></td>", text)  # pandas' corner of a table is no heading
     text = re.sub(r'<table border="1" class="dataframe">', '<table class="dataframe">', text)
-    text = text.replace("<h1></h1>", "")
+    text = text.replace("<h1></h1>", "").replace('<th class="head"><p></p></th>', "<td></td>")
+    text = re.sub(r' role="(?:doc-biblioentry|doc-backlink|list)"', "", text)  # roles that these elements may not have
     text = text.replace(
         '<div id="pst-primary-sidebar" ', '<div id="pst-primary-sidebar" role="navigation" aria-label="The book" '
     )
