@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import inspect
 import json
 import re
 import xml.etree.ElementTree
