@@ -202,9 +202,8 @@ def test_every_public_name_has_a_place_in_the_reference(built):
         module = "superpos" if path.stem == "__init__" else f"superpos.{path.stem}"
         names = importlib.import_module(module).__all__
         held = importlib.import_module(module)
-        made = [
-            name for name in names if callable(getattr(held, name)) and not name.startswith("__")
-        ]  # constants stand in the text
+        kinds = {name: getattr(held, name) for name in names}  # constants and aliases stand in the text
+        made = [name for name, one in kinds.items() if isinstance(one, type) or inspect.isroutine(one)]
         missing = [name for name in made if f'id="{module}.{name}"' not in pages]
         if module != "superpos":  # what it names stands under its own modules
             assert missing == [], module
