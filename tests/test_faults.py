@@ -251,10 +251,10 @@ def test_a_run_that_was_under_way_when_its_process_was_killed_comes_last(tmp_pat
 def test_random_kills_lose_nothing_and_double_nothing(tmp_path):
     """The script does this at any number of moments; a few of them here."""
     script = Path(__file__).with_name("kill_sweeps.py")
-    words = [sys.executable, str(script), str(tmp_path), "1", "--seed", "1"]
+    words = [sys.executable, str(script), str(tmp_path), "2", "--seed", "1"]
     said = subprocess.run(words, capture_output=True, text=True, timeout=200)
     assert said.returncode == 0, said.stdout + said.stderr
-    assert "1 kills" in said.stdout
+    assert "2 kills" in said.stdout
     assert "0 lost, 0 doubled" in said.stdout
 
 

@@ -99,13 +99,13 @@ def test_chains_that_still_climb_are_named():
 
 @pytest.fixture(scope="module")
 def grokked():
-    """A real network of the chapter at three moments of its training."""
-    return task.train(task.Network(width=48, seed=21, steps=2000), keep=[0, 1000])
+    """A real network of the chapter at six moments of its training."""
+    return task.train(task.Network(width=48, seed=21, steps=2000), keep=[0, 200, 500, 1000, 1500])
 
 
 @pytest.mark.parametrize("setting", ["hot", "cold"])
 def test_the_stack_agrees_with_devinterp(grokked, setting, tmp_path):
-    """devinterp 2.0.1 at three checkpoints; its burn-in, which it averages in, is cut off its own trace."""
+    """devinterp 2.0.1 at six checkpoints; its burn-in, which it averages in, is cut off its own trace."""
     from datasets import Dataset
     from devinterp.slt.llc import llc as reference
 
