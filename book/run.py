@@ -240,7 +240,7 @@ def answers_of(rows):
     made = [*findings.every_answer(rows), *(make(rows) for make in (statements.answer, benchmarks.answer))]
     quick = pd.read_csv(MINUTES).set_index("chapter").minutes.to_dict()
     table = pd.read_csv(RESULTS / "statements.csv", keep_default_na=False)
-    return answers.table(sorted(made, key=lambda one: one.chapter), table, RESULTS, quick)
+    return answers.table(sorted(made, key=lambda one: one.chapter), table, rows, quick)
 
 
 def run_verdicts(_):

@@ -12,11 +12,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from superpos import address, results
+from superpos import address
 from superpos.claims import Estimate
 from superpos.sweep import Rows
 
-__all__ = ["COLUMNS", "Answer", "Box", "Maker", "box", "hours", "join", "number", "said", "side", "sure", "table"]
+__all__ = [
+    "COLUMNS",
+    "Answer",
+    "Box",
+    "Maker",
+    "box",
+    "hours",
+    "join",
+    "number",
+    "said",
+    "side",
+    "sure",
+    "table",
+    "within",
+]
 
 COLUMNS = ("chapter", "question", "answer", "sure", "rests_on", "hours", "minutes", "files")
 SAES = {"published": "the paper's recipe", "protocol": "this book's protocol", "TopK": "a TopK SAE"}
@@ -57,11 +71,16 @@ def number(value: float, digits: int = 3) -> str:
     return text.rstrip("0" if "." in text else "").replace("-", "−")
 
 
+def within(value: float, low: float, high: float) -> str:
+    """A value and its interval, which a number that has no error of its own lacks, or one of too few: 0.5 [0.4 to 0.6]."""
+    if low == high or not math.isfinite(low + high):
+        return number(value)
+    return f"{number(value)} [{number(low)} to {number(high)}]"
+
+
 def said(ours: Estimate) -> str:
-    """An estimate in words: its value and its interval, which a number that has no error of its own lacks, or one of too few."""
-    if ours.low == ours.high or not math.isfinite(ours.low + ours.high):
-        return number(ours.value)
-    return f"{number(ours.value)} [{number(ours.low)} to {number(ours.high)}]"
+    """An estimate in words: its value and its interval."""
+    return within(ours.value, ours.low, ours.high)
 
 
 def side(ours: Estimate, than: float, above: str, below: str, neither: str) -> str:
@@ -107,22 +126,17 @@ def _by_reading(by: dict[str, str]) -> str:
     return ", ".join(f"{verbs.get(word, word)} by {join(names)}" for word, names in told.items())
 
 
-def hours(files: Iterable[str], folder: str | Path) -> float:
+def hours(files: Iterable[str], rows: Rows) -> float:
     """Hours of computing behind some results files: the seconds of all their runs."""
-    found = 0.0
-    for name in files:
-        table = results.read(Path(folder) / name)
-        found += float(table.seconds[table.row.astype(str).str.startswith("1/")].sum()) / 3600
-    return found
+    tables = [rows[file.removesuffix(".csv")] for file in files]
+    return sum(float(one.seconds[one.row.astype(str).str.startswith("1/")].sum()) for one in tables) / 3600
 
 
-def table(
-    made: Iterable[Answer], statements: pd.DataFrame, folder: str | Path, minutes: dict[str, float]
-) -> pd.DataFrame:
+def table(made: Iterable[Answer], statements: pd.DataFrame, rows: Rows, minutes: dict[str, float]) -> pd.DataFrame:
     """Answers as a table of COLUMNS, a row a chapter; `minutes` are those of a rerun at quick scale."""
     lines = [
         (one.chapter, one.question, one.sentence, one.sure or sure(one.chapter, statements), one.rests_on,
-         hours(one.files, folder), minutes.get(one.chapter, math.nan), " ".join(one.files))
+         hours(one.files, rows), minutes.get(one.chapter, math.nan), " ".join(one.files))
         for one in made
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -157,7 +171,8 @@ def box(make: Maker, folder: str | Path) -> Box:
     folder = Path(folder)
     statements = pd.read_csv(folder / "statements.csv", keep_default_na=False)
     quick = pd.read_csv(folder.parent / "minutes.csv").set_index("chapter").minutes.to_dict()
-    return Box(table([make(Rows(folder))], statements, folder, quick).iloc[0].to_dict())
+    rows = Rows(folder)
+    return Box(table([make(rows)], statements, rows, quick).iloc[0].to_dict())
 
 
 def _cost(line: dict[str, object]) -> str:

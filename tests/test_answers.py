@@ -120,7 +120,7 @@ def test_hours_are_those_of_the_runs():
     runs = table.drop_duplicates(
         ["reading", "seed", "sae_seed", "n_models", "spacing", "n_neurons", "expansion", "finished"]
     )
-    assert answers.hours(["toy_truth.csv"], RESULTS) == pytest.approx(runs.seconds.sum() / 3600, rel=1e-3)
+    assert answers.hours(["toy_truth.csv"], Rows(RESULTS)) == pytest.approx(runs.seconds.sum() / 3600, rel=1e-3)
 
 
 def test_the_box_says_all_and_is_no_html_of_others(tmp_path):

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -105,7 +106,7 @@ def test_it_installs_in_under_a_minute_and_leaves_torch_alone(tmp_path):
     environment |= {
         name: value for name, value in os.environ.items() if "pip_" in name.lower() or "proxy" in name.lower()
     }
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     words = [str(python), str(tmp_path / "kernel.py"), str(tmp_path / "cell.py")]
     done = subprocess.run(words, cwd=tmp_path / "content", env=environment, capture_output=True, text=True)
     seconds = time.perf_counter() - start
@@ -115,4 +116,6 @@ def test_it_installs_in_under_a_minute_and_leaves_torch_alone(tmp_path):
     assert said["torch"] == importlib.metadata.version("torch")
     assert str(tmp_path / "venv") in said["where"], "the installed package, not a checkout that happens to be near"
     assert "toy models" in said["box"]
-    assert seconds < 60 or os.environ.get("PYTEST_XDIST_WORKER"), f"{seconds:.0f} s"
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert work < 60, f"{work:.0f} s of one core, {seconds:.0f} s by the clock, beside which other tests run"

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from book import site
-from book.run import NOTEBOOKS, ROOT, chapter_names
+from book.run import ROOT, chapter_names
+from tests.visits import Visit, charts_in
 
 HEADER = """# ---
 # jupyter:
@@ -25,48 +26,6 @@ HEADER = """# ---
 
 # %%
 """
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-
-
-class Visit:
-    """A page with all that it asked for and complained about."""
-
-    def __init__(self, browser, url, viewport=WIDE, dark=False):
-        self.page = browser.new_page(viewport=viewport)
-        self.requests, self.complaints = [], []
-        self.page.on("request", lambda r: self.requests.append(r.url))
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
-        self.page.goto(url)
-        if dark:
-            self.page.evaluate("document.documentElement.dataset.theme = 'dark'")
-        self.page.wait_for_function(
-            "[...document.querySelectorAll('.superpos-chart')].every(c => c.dataset.drawn === 'yes')", timeout=30_000
-        )
-
-
-def charts_in(name):
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
-    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
-    return sum("application/vnd.vegalite.v6+json" in o.get("data", {}) for o in outputs)
-
-
-@pytest.mark.parametrize(("viewport", "dark"), [(WIDE, False), (NARROW, True)], ids=["wide-light", "narrow-dark"])
-@pytest.mark.parametrize("name", chapter_names())
-def test_every_chart_is_drawn_without_a_network(browser, address, name, viewport, dark):
-    visit = Visit(browser, f"{address}/notebooks/{name}.html", viewport, dark)
-    assert visit.complaints == []
-    assert [url for url in visit.requests if not url.startswith(address)] == []
-    sizes = visit.page.eval_on_selector_all(
-        ".superpos-chart svg.marks", "svgs => svgs.map(s => s.querySelectorAll('path, text').length)"
-    )
-    assert len(sizes) == charts_in(name) > 0
-    assert min(sizes) > 10
-    labels = visit.page.eval_on_selector_all(".superpos-chart", "cs => cs.map(c => c.getAttribute('aria-label'))")
-    assert all(len(label) > 20 for label in labels)
-    overflow = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert overflow <= 1, "the page scrolls sideways"
-    visit.page.close()
 
 
 def test_a_slider_moves_the_shares(browser, address):
@@ -194,7 +153,7 @@ def test_an_interval_is_drawn_beside_the_papers_number():
     bar = [float(one) for one in re.search(r'class="ours" x1="([\d.]+)" x2="([\d.]+)"', drawn).groups()]
     assert bar[0] < dot < bar[1] < left < left + width
     assert (bar[0] + bar[1]) / 2 == pytest.approx(dot, abs=0.2)
-    assert "ours 0.5, 0.25 to 0.75; the paper" in drawn
+    assert "ours 0.5 [0.25 to 0.75]; the paper" in drawn
     assert strip(dict.fromkeys(row, "")) == ""
 
 

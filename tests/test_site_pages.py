@@ -12,17 +12,17 @@ from axe_playwright_python.sync_playwright import Axe
 
 from book.run import ROOT, chapter_names
 from superpos import address as setting
+from tests.visits import DRAWN, NARROW, Visit, charts_in
 
 CHAPTERS = [f"notebooks/{name}" for name in chapter_names()]
 PAGES = [*CHAPTERS, *sorted(
     str(path.relative_to(ROOT).with_suffix("")) for path in (ROOT / "book").rglob("*.md")
 )]  # fmt: skip
-SIZES = {"wide": (1440, 900), "narrow": (390, 844)}
-MOST_WORDS = 80  # of a chart, ticks included: a table of 13 statements by 4 readings has 69
+MOST_WORDS = 48  # of a chart, ticks included
+TABLE_OF_WORDS = "fig-statements"  # thirteen statements by four readings: a table, whose cells are words
 MARKS = [  # what is drawn of data, whose colours and shapes axe-core has no rule for, but takes long to look through
     [f".superpos-chart .mark-{kind}"] for kind in ("symbol", "rect", "line", "area", "rule", "image", "trail", "arc")
 ]
-DRAWN = "[...document.querySelectorAll('.superpos-chart')].every(c => c.dataset.drawn === 'yes')"
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 CUT = """() => [...document.querySelectorAll('.superpos-chart svg.marks')].flatMap((svg) => {
   const room = svg.getBoundingClientRect();
@@ -33,63 +33,58 @@ CUT = """() => [...document.querySelectorAll('.superpos-chart svg.marks')].flatM
     return box.width && (box.left < room.left - 2 || box.right > room.right + 2 || box.top < room.top - 2);
   }).map((text) => text.textContent);
 })"""
-TEXTS = """() => [...document.querySelectorAll('.superpos-chart')].map((chart) =>
-  [chart.getAttribute('aria-label'), [...chart.querySelectorAll('svg.marks text')].filter((t) => t.textContent.trim()).length])"""
+CHARTS = """() => [...document.querySelectorAll('.superpos-chart')].map((chart) => ({
+  label: chart.getAttribute('aria-label'), figure: chart.closest('figure')?.id ?? '',
+  marks: chart.querySelectorAll('svg.marks path, svg.marks text').length,
+  words: [...chart.querySelectorAll('svg.marks text')].filter((text) => text.textContent.trim()).length }))"""
+TOP = "(one) => document.querySelector(one).getBoundingClientRect().top + scrollY"
 
 
-def opened(browser, url, size="wide", **options):
-    width, height = SIZES[size]
-    page = browser.new_page(viewport={"width": width, "height": height}, **options)
-    page.goto(url)
-    if options.get("java_script_enabled", True):
-        page.wait_for_function(DRAWN, timeout=60_000)
-    return page
-
-
-def drawn(page, url, width, height, theme="light"):
-    """A page at a width and in a theme, its charts drawn."""
-    page.set_viewport_size({"width": width, "height": height})
-    page.goto(url)
-    if theme != "light":
-        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        page.wait_for_timeout(150)
-    page.wait_for_function(DRAWN, timeout=60_000)
-
-
-def looked_at(page, size, theme):
-    """What axe-core, run on a page, finds; what is cut; and whether the page scrolls sideways."""
-    found = Axe().run(page, context={"exclude": MARKS}, options={"resultTypes": ["violations"]}).response["violations"]
+def whole(visit, where, rules=None):
+    """Nothing that axe-core finds, all or some of its rules; nothing cut; nothing that scrolls sideways."""
+    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    found = Axe().run(visit.page, context={"exclude": MARKS}, options=options).response["violations"]
     told = [(one["id"], one["help"], one["nodes"][0]["html"][:200], len(one["nodes"])) for one in found]
-    assert told == [], f"{size}, {theme}"
-    assert page.evaluate(CUT) == [], f"{size}, {theme}: words of a chart are cut"
-    assert page.evaluate(OVERFLOW) <= 1, f"{size}, {theme}: the page scrolls sideways"
+    assert told == [], where
+    assert visit.page.evaluate(CUT) == [], f"{where}: words of a chart are cut"
+    assert visit.page.evaluate(OVERFLOW) <= 1, f"{where}: the page scrolls sideways"
+
+
+def answers_first(visit, name):
+    """The answer and its picture come first; every chart is drawn, has a text, and no more words than one reads."""
+    assert visit.page.evaluate(TOP, ".superpos-answer") < 400
+    assert visit.page.evaluate(TOP, ".superpos-chart svg.marks") <= 1_300
+    found = visit.page.evaluate(CHARTS)
+    assert len(found) == charts_in(name.rpartition("/")[2]) >= 4
+    assert all(one["marks"] > 10 and len(one["label"]) > 40 for one in found), found
+    crowded = [one for one in found if one["words"] > MOST_WORDS and one["figure"] != TABLE_OF_WORDS]
+    assert crowded == [], "about forty marks of text are as many as one reads"
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_stands_in_anybodys_way(browser, address, name):
-    """axe-core finds no violation, wide in the light and narrow in the dark; nothing is cut, also at 360 and 1,920 pixels.
-
-    In a chapter the answer and its picture come first, and no chart has more words than one reads.
-    """
-    page = browser.new_page()
-    drawn(page, f"{address}/{name}.html", *SIZES["wide"])
-    looked_at(page, "wide", "light")
+    """Wide and narrow, light and dark, without a network. Themes differ in colours alone: the dark is asked for contrast."""
+    visit = Visit(browser, f"{address}/{name}.html")
+    whole(visit, "wide, light")
     if name in CHAPTERS:
-        top = "(one) => document.querySelector(one).getBoundingClientRect().top + scrollY"
-        assert page.evaluate(top, ".superpos-answer") < 400
-        assert page.evaluate(top, ".superpos-chart svg.marks") <= 1_300
-        crowded = [(label, n) for label, n in page.evaluate(TEXTS) if n > MOST_WORDS]
-        assert crowded == [], "about forty marks of text are as many as one reads"
-        for width in (360, 1920):
-            drawn(page, f"{address}/{name}.html", width, 900)
-            assert page.evaluate(CUT) == [], width
-    drawn(page, f"{address}/{name}.html", *SIZES["narrow"], theme="dark")
-    looked_at(page, "narrow", "dark")
-    page.close()
+        answers_first(visit, name)
+    visit.turn("dark")
+    whole(visit, "wide, dark", ["color-contrast"])
+    visit.resize(NARROW)
+    visit.turn("light")
+    whole(visit, "narrow, light")
+    visit.turn("dark")
+    whole(visit, "narrow, dark", ["color-contrast"])
+    for width in (360, 768, 1920) if name in CHAPTERS else ():
+        visit.resize((width, 900))
+        assert visit.page.evaluate(CUT) == [], f"{width} px: words of a chart are cut"
+    assert visit.complaints == []
+    assert [url for url in visit.requests if not url.startswith((address, "data:"))] == []
+    visit.page.close()
 
 
 def test_the_front_page_is_a_screen_and_a_half(browser, address):
-    page = opened(browser, f"{address}/book/index.html")
+    page = Visit(browser, f"{address}/book/index.html").page
     assert page.evaluate("document.querySelector('main').getBoundingClientRect().height") <= 2_200
     page.close()
 
@@ -107,6 +102,7 @@ def test_a_page_weighs_little_before_its_charts(built, name):
     loads = [re.search(r'href="([^"]+)"', one)[1] if one.startswith("<link") else one for one in loads]
     files = {((built / name).parent / one.split("?")[0]).resolve() for one in loads if "vega.js" not in one}
     assert all(file.is_file() and file.is_relative_to(built) for file in files), files
+    assert {"superpos.css", "theme.css", "pydata-sphinx-theme.js"} <= {file.name for file in files}
     pictures = [one for one in re.findall(r'<img[^>]* src="([^"]+)"', text) if "/_images/chart-" not in one]
     files |= {((built / name).parent / one).resolve() for one in pictures if not one.startswith("data:")}
     assert len(text.encode()) - tables + sum(file.stat().st_size for file in files) <= 1_500_000
@@ -115,7 +111,7 @@ def test_a_page_weighs_little_before_its_charts(built, name):
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_page_can_be_read_without_scripts(browser, address, name):
     """Charts as pictures with a text, formulas as MathML, the answer, and whole."""
-    page = opened(browser, f"{address}/{name}.html", java_script_enabled=False)
+    page = Visit(browser, f"{address}/{name}.html", java_script_enabled=False).page
     pictures = page.locator(".superpos-chart img")
     assert pictures.count() >= 4
     for picture in pictures.all():
@@ -145,7 +141,7 @@ def test_a_reader_who_prefers_the_dark_gets_it_and_charts_are_drawn_once(browser
 
 
 def test_a_legend_answers_to_the_keyboard(browser, address):
-    page = opened(browser, f"{address}/notebooks/02_toy_models.html")
+    page = Visit(browser, f"{address}/notebooks/02_toy_models.html").page
     chart = page.locator(".superpos-chart", has=page.locator(".role-legend-label")).first
     dots = "chart => [...chart.querySelectorAll('.role-mark path')].map(dot => getComputedStyle(dot).opacity).join()"
     before = chart.evaluate(dots)
@@ -159,7 +155,7 @@ def test_a_legend_answers_to_the_keyboard(browser, address):
 
 
 def test_claims_can_be_filtered(browser, address):
-    page = opened(browser, f"{address}/book/verdicts.html")
+    page = Visit(browser, f"{address}/book/verdicts.html").page
     with open(ROOT / "book/results/verdicts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     shown = page.locator("table.verdicts tbody tr:visible")

@@ -70,7 +70,6 @@ def _page(app, name, template, context, doctree):
     ]
 
 
-@cache
 def _icons(script):
     """{name: (width, height, path)} of the icons in the theme's script."""
     found = re.findall(r'["\']?([a-z0-9-]+)["\']?:\[(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]', script)
@@ -81,16 +80,8 @@ def with_icons(text, icons):
     """A page with its icons drawn into it. ValueError for one that the theme does not have."""
 
     def drawn(match):
-        words = match[1].split()
-        name = next(
-            (
-                w.removeprefix("fa-")
-                for w in words
-                if w.startswith("fa-") and w not in ("fa-solid", "fa-lg", "fa-brands")
-            ),
-            "",
-        )
-        if name not in icons:
+        name = next((word[3:] for word in match[1].split() if word[3:] in icons), None)
+        if name is None:
             raise ValueError(f"the theme has no icon {match[1]!r}")
         width, height, path = icons[name]
         return (
@@ -106,7 +97,7 @@ def mended(text, icons):
     text = re.sub(r'<script defer src="[^"]*fontawesome\.js[^"]*"></script>', "", text)
     text = with_icons(text, icons)
     text = re.sub(r"<th>\s*</th>", "<td></td>", text)  # pandas' corner of a table is no heading
-    text = re.sub(r'<table border="1" class="dataframe">', '<table class="dataframe">', text)
+    text = text.replace('<table border="1" class="dataframe">', '<table class="dataframe">')
     text = text.replace("<h1></h1>", "").replace('<th class="head"><p></p></th>', "<td></td>")
     text = re.sub(r' role="(?:doc-biblioentry|doc-backlink|list)"', "", text)  # roles that these elements may not have
     text = text.replace(

@@ -3,7 +3,7 @@
 import html
 import math
 
-from superpos.answers import number
+from superpos.answers import number, within
 
 WIDTH, HEIGHT, MARGIN = 220, 30, 12
 
@@ -37,9 +37,7 @@ def strip(row):
         )
     parts.append(f'<line class="ours" x1="{at(low)}" x2="{at(high)}" y1="{middle}" y2="{middle}"/>')
     parts.append(f'<circle class="ours" cx="{at(ours)}" cy="{middle}" r="4.5"/>')
-    said = f"ours {number(ours)}, {number(low)} to {number(high)}" + (
-        "" if math.isnan(paper) else f"; the paper's {number(paper)}"
-    )
+    said = f"ours {within(ours, low, high)}" + ("" if math.isnan(paper) else f"; the paper's {number(paper)}")
     return (
         f'<svg class="sp-strip" role="img" aria-label="{html.escape(said)}" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
         f'height="{HEIGHT}">{"".join(parts)}</svg>'

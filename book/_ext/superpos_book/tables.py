@@ -9,6 +9,7 @@
 
 import csv
 import html
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from superpos import address
-from superpos.answers import number
+from superpos.answers import number, within
 from superpos.findings import cards, chapter_of
 from superpos.sweep import Rows
 from superpos_book.strips import strip
@@ -37,9 +38,7 @@ class FromRows(SphinxDirective):
 
     def link(self, chapter):
         """The title of a chapter, which leads to it."""
-        docname = f"notebooks/{chapter}"
-        title = self.env.titles[docname].astext() if docname in self.env.titles else _title_of(chapter)
-        return f'<a href="{self.up}notebooks/{chapter}.html">{html.escape(title)}</a>'
+        return f'<a href="{self.up}notebooks/{chapter}.html">{html.escape(_title_of(chapter))}</a>'
 
     @property
     def up(self):
@@ -47,8 +46,9 @@ class FromRows(SphinxDirective):
         return "../" * self.env.docname.count("/")
 
 
+@cache
 def _title_of(chapter):
-    """The title of a chapter that was not read yet."""
+    """The title of a chapter, from its source: Sphinx may not have read it yet."""
     for line in (BOOK.parent / "notebooks" / f"{chapter}.py").read_text(encoding="utf-8").splitlines():
         if line.startswith("# # "):
             return line[4:]
@@ -98,11 +98,7 @@ class ClaimsByReadings(FromRows):
     @staticmethod
     def cell(row):
         """A cell: its word, and for those who point at it its number."""
-        value = (
-            f"{number(float(row['value']))} ({number(float(row['low']))} to {number(float(row['high']))})"
-            if row["value"]
-            else ""
-        )
+        value = within(*_numbers(row, "value", "low", "high")) if row["value"] else ""
         of = f"{row['identified']} of {row['n']} units ({row['unit']})" if row["n"] != "0" else ""
         style = row["verdict"].replace(" ", "-")
         more = html.escape(", ".join(filter(None, (value, of))))
@@ -159,13 +155,18 @@ class Verdicts(FromRows):
             if row["paper"]
             else "–"
         )
-        note = f"agrees if {row['agrees']}; differs if {row['differs']}" if row["differs"] else protocol
+        words = ("passes", "fails") if row["table"] == "check" else ("agrees", "differs")
+        note = f"{words[0]} if {row['agrees']}; {words[1]} if {row['differs']}" if row["differs"] else protocol
         return data, [first, strip(row) + _ours(row), paper, *([word(row["verdict"], note)] if decided else [])]
 
 
+def _numbers(row, *names):
+    """Cells of a line as numbers, NaN where they are empty."""
+    return [float(row[name] or "nan") for name in names]
+
+
 def _ours(row):
-    value, low, high = (number(float(row[name] or "nan")) for name in ("ours", "low", "high"))
-    shown = value if low == high else f"{value} <span class='nobreak'>({low} to {high})</span>"
+    shown = within(*_numbers(row, "ours", "low", "high"))
     about = f"{row['interval']}; {row['n']} × {row['unit']}"
     rows = f'<a href="{address.rows(row["source"])}">rows</a>'
     return f'<div>{shown}</div><span class="sp-note">{html.escape(about)} · {rows}</span>'

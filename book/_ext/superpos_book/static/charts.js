@@ -23,7 +23,7 @@ async function draw(block) {
   const options = { renderer: "svg", actions: { source: false, editor: false, compiled: false, export: true } };
   await vegaEmbed(room, fitted(wrapped(merged(spec, overlay), block.clientWidth), block.clientWidth), options);
   reachable(room, JSON.stringify(spec.params ?? spec.layer ?? spec.vconcat ?? "").includes('"legend"'));
-  block.dataset.drawn = "yes";
+  block.dataset.drawn = isDark() ? "dark" : "light";
 }
 
 // What the mouse can do the keyboard can: the menu of a chart has a name, and the labels of a legend that picks are buttons.
