@@ -111,8 +111,8 @@ def sure(chapter: str, statements: pd.DataFrame) -> str:
     head = "All SAEs agree" if firm else "It depends on the SAE" if turns else "Not every SAE decides"
     count = mine[mine.reading == COUNT].verdict
     refused = int((count == "not identified").sum())
-    of = "" if len(count) == 1 else f" {refused} of {len(count)}"
-    tail = f" The count, which gives an interval or refuses, refuses{of}." if refused else ""
+    of = "" if len(count) == 1 else f" for {refused} of {len(count)}"
+    tail = f" The count gives no answer{of}." if refused else ""
     return f"{head}: {'; '.join(lines)}.{tail}"
 
 

@@ -61,8 +61,8 @@ def statements(*verdicts):
     [
         (
             [("holds", "holds", "holds", "not identified")],
-            "All SAEs agree: “S0” holds by the paper's recipe, this book's protocol and a TopK SAE. The count, which gives an "
-            "interval or refuses, refuses.",
+            "All SAEs agree: “S0” holds by the paper's recipe, this book's protocol and a TopK SAE. The count gives no "
+            "answer.",
         ),
         (
             [("holds", "falls", "undecided", "holds")],
@@ -77,8 +77,8 @@ def statements(*verdicts):
         (
             [("falls",) * 3 + ("not identified",), ("holds",) * 4],
             "All SAEs agree: “S0” falls by the paper's recipe, this book's protocol and a TopK SAE; “S1” holds by the paper's "
-            "recipe, this book's protocol, a TopK SAE and the count. The count, which gives an interval "
-            "or refuses, refuses 1 of 2.",
+            "recipe, this book's protocol, a TopK SAE and the count. The count gives no answer for 1 of "
+            "2.",
         ),
     ],
 )

@@ -22,13 +22,12 @@ from superpos.readings import NAMED
 from superpos.sweep import Rows
 
 __all__ = [
-    "COLORS", "COLUMNS", "STATEMENTS", "WORDS", "Statement", "answer", "attacked", "cells", "committed",
+    "COLUMNS", "STATEMENTS", "WORDS", "Statement", "answer", "attacked", "cells", "committed",
     "labelled", "refusals", "summary", "superposed", "write",
 ]  # fmt: skip
 
 WORDS = {"agrees": "holds", "differs": "falls", "open": "undecided"}
 NOT_IDENTIFIED, NOT_RUN = "not identified", "not run"
-COLORS = {"holds": "#8fd3c7", "falls": "#f0a3ab", "undecided": "#f3dfa2", NOT_IDENTIFIED: "#d5d9e0", NOT_RUN: "#f4f4f4"}
 COLUMNS = (
     "statement", "words", "chapter", "reading", "verdict", "value", "low", "high", "n", "identified", "unit", "source",
 )  # fmt: skip

@@ -1,18 +1,16 @@
-"""The picture that stands beside a link to the book: claims by readings."""
+"""The picture that stands beside a link to the book: the figure of claims by readings."""
 
 import altair as alt
-import pandas as pd
 import vl_convert
 
-from superpos import charts
-from superpos.findings import statements
+from superpos.findings import explorer, statements
+from superpos.sweep import Rows
 
 
-def card(path):
-    """A PNG of 1200 × 630 of the table of statements at a path."""
-    table = pd.read_csv(path, keep_default_na=False)
+def card(folder):
+    """A PNG of the table of statements that stands beside committed rows."""
     alt.theme.enable("superpos")
-    grid = charts.cells(table, "reading", "words", "verdict", statements.COLORS)
+    grid = explorer.what_holds(statements.labelled(statements.committed(Rows(folder)), at_most=60))
     title = alt.Title(
         "Superposition, measured and doubted",
         subtitle="What the paper says, by four readings of the same networks",

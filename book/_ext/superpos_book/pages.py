@@ -115,7 +115,7 @@ def _finish(app, error):
     (static / "vega.js").write_text(f"(function () {{{vl_convert.javascript_bundle()}}})();")
     for path in HERE.iterdir():
         shutil.copy(path, static)
-    (static / "card.png").write_bytes(card(RESULTS / "statements.csv"))
+    (static / "card.png").write_bytes(card(RESULTS))
     icons = _icons((static / "scripts" / "fontawesome.js").read_text())
     for page in Path(app.outdir).rglob("*.html"):
         page.write_text(mended(page.read_text(), icons))

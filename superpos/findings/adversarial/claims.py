@@ -185,12 +185,11 @@ def answer_width(rows: Rows) -> Answer:
     mlp, _, cnn, _ = h3_slope(rows)
     large = resnet_width_slope(rows).estimate
     found = {"MLPs": mlp.estimate, "CNNs": cnn.estimate, "a briefly trained ResNet-18": large}
-    told = [
-        f"{side(one, 0, 'rises', 'falls', 'may rise or fall')} in {name} ({said(one)})" for name, one in found.items()
-    ]
+    does = ("raise F more, or lower it less,", "raise F less, or lower it more,", "may do either")
+    told = [f"{side(one, 0, *does)} in {name} ({said(one)})" for name, one in found.items()]
     return Answer(
         "09_room_to_spare", "Does a wider network keep more features when it is trained against attacks?",
-        f"With the network's width, the change that attacks bring to the number of features F {join(told)}.",
+        f"In wider networks attacks {join(told)}.",
         f"{_networks(rows, analysis.SHALLOW)}; a case is an MLP or CNN of one hidden layer, its width and a number of MNIST's "
         "classes. Numbers are the change of the slope of F on ε with a unit of ln(width). Intervals: "
         f"{mlp.estimate.kind}, over {mlp.estimate.n} numbers of classes; for ResNet-18 {large.kind}, over {large.n} seeds.",

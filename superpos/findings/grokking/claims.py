@@ -188,14 +188,14 @@ def _moved(ours: Estimate) -> str:
 def answer(rows: Rows) -> Answer:
     """What the chapter on grokking comes to."""
     found = {claim.id: claim.estimate for claim in falls(rows)}
-    before, after = found["grokking.f_fall_published"], found["grokking.f_fall_post"]
+    before, after, recipe = (found[f"grokking.f_fall{one}"] for one in ("", "_post", "_published"))
     apart = side(before, 0, "falls", "rises", "") != side(after, 0, "falls", "rises", "")
     again = rows["grokking_reread"].seed.nunique()
     files = ("grokking", "grokking_reread", "grokking_timeline", "grokking_variations")
     return Answer(
         "06_grokking", "Does the number of features fall when a network stops memorising and understands?",
-        f"When a network groks, F {_moved(before)} before the activation, by the paper's recipe; {'but' if apart else 'and'} "
-        f"after the activation, by this book's protocol, F {_moved(after)}.",
+        f"When a network groks, F before the activation function {_moved(before)}, {'but' if apart else 'and'} F after it "
+        f"{_moved(after)}, by this book's protocol; by the paper's recipe F before it {_moved(recipe)}.",
         f"{before.n} networks that learn addition modulo 53; intervals over networks, {before.kind}. Three SAEs and the count "
         f"read {again} other networks.",
         tuple(f"{name}.csv" for name in files),
