@@ -6,6 +6,7 @@ from book.run import NOTEBOOKS
 
 WIDE, NARROW = (1440, 900), (390, 844)
 DRAWN = "[...document.querySelectorAll('.superpos-chart')].every(c => c.dataset.drawn === document.documentElement.dataset.theme)"
+STILL = "document.getAnimations().every(one => one.playState !== 'running')"  # colours turn by and by
 
 
 class Visit:
@@ -24,6 +25,7 @@ class Visit:
     def wait(self):
         """Until every chart is drawn in the theme of the page."""
         self.page.wait_for_function(DRAWN, timeout=60_000)
+        self.page.wait_for_function(STILL, timeout=60_000)
 
     def turn(self, theme):
         """Give the page another theme."""

@@ -21,13 +21,19 @@ def heatmap_slider(
     colors = alt.Scale(scheme="redblue", domain=[-limit, limit], reverse=False)
     chart = alt.Chart(table).mark_rect()
     chart = chart.encode(
-        x=alt.X(x.column, type="ordinal", title=x.words, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y(y.column, type="ordinal", title=y.words),
+        x=alt.X(x.column, type="ordinal", title=x.words, axis=alt.Axis(labelAngle=0, values=_few(table[x.column]))),
+        y=alt.Y(y.column, type="ordinal", title=y.words, axis=alt.Axis(values=_few(table[y.column]))),
         color=alt.Color(value.column, type="quantitative", title=value.words, scale=colors),
         tooltip=[x.column, y.column, alt.Tooltip(value.column, type="quantitative", format=".2f")],
     )
     chart = chart.transform_filter(f"datum.{slide.column} == frame").add_params(frame)
     return chart.properties(width=340, height=340)
+
+
+def _few(column: pd.Series) -> list:
+    """The values of a column that are named on an axis: all of a dozen, of more every fifth."""
+    names = sorted(column.unique().tolist())
+    return names[:: 5 if len(names) > 12 else 1]
 
 
 def against_truth(models: pd.DataFrame) -> alt.LayerChart:
