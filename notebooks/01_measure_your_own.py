@@ -100,12 +100,12 @@ print("alike:", round(metrics.effective_features(alike), 6), " alone:", round(me
 # We make activations of 64 neurons from $k$ random directions. In each row a few of them are active, three on average. All
 # features are alike, so the truth is $F = k$. Two {term}`protocols <protocol>` read these data:
 #
-# - `PUBLISHED`, the recipe of the paper's code.
+# - `PUBLISHED`, the paper's recipe: the settings of its public code.
 # - `PROTOCOL`, this book's own. It differs in decoder rows (of length one), in the length of activations (brought to a common
 #   one), in the unit and size of {term}`λ` (which does not weaken when the {term}`dictionary` grows), in initialisation, step
 #   size and stopping rule.
 #
-# On planted data both are read on fresh rows, which the paper's code does not do.
+# On planted data both are read on fresh rows, which that code does not do.
 #
 # ## Run it here
 #

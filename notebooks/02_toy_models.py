@@ -111,7 +111,7 @@ pd.DataFrame(known).T[["psi_weights", "psi_frobenius"]]
 # ## Run it here
 #
 # A run trains one family of models and fits an SAE to the activations of each. This is done by two {term}`readings <reading>`: the
-# recipe of the paper's code (`published`), which reads the rows that it was fitted to, and ours (`protocol`), which reads as
+# paper's recipe (`published`), which reads the rows that it was fitted to, and ours (`protocol`), which reads as
 # many fresh ones. Three sweeps change λ, the number of neurons and the size of the dictionary.
 #
 # Stored are the quick parameters at the top of the page. `make full NAME=02_toy_models` runs the paper's size and fills the

@@ -44,7 +44,7 @@ from superpos.findings.parity import analysis, explorer, runs, task
 
 here = chapter.begin(results, committed, cluster)
 
-# %% mystnb={"figure": {"caption": "F against the size of the dictionary at the end of training, by the paper's code (released) and on all inputs with longer training. The menu chooses λ. Geometric mean of the networks, bands their 95% t interval. Dashed: the states that the inputs show, a task, a bit on, a bit off.", "name": "fig-dictionary-growth"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "F against the size of the dictionary at the end of training, as the paper's authors released it and on all inputs with longer training. The menu chooses λ. Geometric mean of the networks, bands their 95% t interval. Dashed: the states that the inputs show, a task, a bit on, a bit off.", "name": "fig-dictionary-growth"}} tags=["hide-input", "nbval-ignore-output"]
 possible = task.possible_features()
 full = analysis.labelled(here.committed["dictionary"])
 explorer.growth(analysis.growth(full), possible["states"])
@@ -181,7 +181,7 @@ curves = analysis.curve(main, ["reading", "l1", "n_codes"])
 released = curves[curves.reading.isin([analysis.SHORT, analysis.LONG])]
 analysis.in_words(released.pivot(index=["reading", "n_codes"], columns="l1", values=analysis.F)).round(1)
 
-# %% mystnb={"figure": {"caption": "F against the size of the dictionary, as the paper's code was released; the menu chooses how long the networks trained. Geometric mean of the networks, bands their 95% t interval. Dashed: the states that vary in the rows read, twelve bits on or off. A point is missing where more than half of the fits died.", "name": "fig-dictionary-released"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "F against the size of the dictionary, as the paper's authors released it; the menu chooses how long the networks trained. Geometric mean of the networks, bands their 95% t interval. Dashed: the states that vary in the rows read, twelve bits on or off. A point is missing where more than half of the fits died.", "name": "fig-dictionary-released"}} tags=["hide-input", "nbval-ignore-output"]
 sparsity, rows = charts.Axis("l1", "λ"), data.at((data.task == 0) & (data.labels == 0)).inputs
 n_states, shown = 2 * int((rows.std(0) > 0).sum()), curves[curves.reading == analysis.SHORT]
 says = f"With networks of 100 epochs F changes, smallest to largest dictionary, by a factor of {analysis.grown_in_words(shown)}"

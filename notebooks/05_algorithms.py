@@ -37,7 +37,7 @@ controls: list = [  # features with nothing to compute, and how often a toy feat
     {"kind": ["compiled", "shuffled"], "n_neurons": [12], "steps": 500},
 ]
 programs: list = ["sort_unique"]  # those whose port and sparsity are measured
-published: list = [  # kept compressions to read by the recipe of the paper's code, of at most so many epochs (there: 800)
+published: list = [  # kept compressions to read by the paper's recipe, of at most so many epochs (there: 800)
     {"program": "reverse", "n_neurons": [16], "sae_seed": [1], "epochs": 5},
 ]
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
@@ -97,7 +97,7 @@ explorer.psi_by_neurons(by_neurons, analysis.above_in_words(by_neurons))
 # | small λ | 0.1 | 4 M |
 # | 4 N codes | 0.5 | 4 N |
 #
-# A fourth is the recipe of the paper's code as it is, for the best start of some sizes: λ = 0.1 in the mean unit, 4 N codes, the
+# A fourth is the paper's recipe as it is, for the best start of some sizes: λ = 0.1 in the mean unit, 4 N codes, the
 # stream unscaled.
 #
 # ## A known answer first

@@ -72,7 +72,7 @@ explorer.what_holds(shown)
 #
 # | reading | what it is |
 # |---|---|
-# | `published` | the {term}`sparse autoencoder` (SAE) of the paper's code |
+# | `published` | the paper's recipe: the {term}`sparse autoencoder` (SAE) of its public code |
 # | `protocol` | an SAE by the first {term}`protocol` of this book |
 # | `TopK` | a {term}`TopK` SAE |
 # | `count` | the {doc}`count <10_can_you_trust_f>`, which gives an {term}`interval` or refuses |

@@ -58,7 +58,7 @@ explorer.by_reading(analysis.readings(here.committed["pretrained"]))
 # classifier (EfficientNet-Lite0) and a pitch tracker (CREPE-tiny). How many {term}`features <feature>` do their layers hold, and
 # which of these numbers can be relied on?
 #
-# All their layers are read by three {term}`sparse autoencoders <sparse autoencoder>` (SAEs): the recipe of the paper's code
+# All their layers are read by three {term}`sparse autoencoders <sparse autoencoder>` (SAEs): the paper's recipe
 # (`published`), this book's {term}`protocol` (`protocol`) and {term}`TopK`. They are also read by {term}`the count <count>`
 # ({doc}`10_can_you_trust_f`), which answers with an {term}`interval` or refuses. Beside each network stand two controls.
 #

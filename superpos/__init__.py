@@ -1,9 +1,12 @@
 """superpos: how many features a layer of a neural network represents, and whether they overlap.
 
-import superpos
-table = superpos.measure(model, data, ["layer1", "layer2"])
-table = superpos.measure_rows(x)  # activations (rows, neurons) at hand
-superpos.top_rows(model, data, "layer1")  # the samples that move the largest codes most
+In a few lines::
+
+    import superpos
+
+    table = superpos.measure(model, data, ["layer1", "layer2"])
+    table = superpos.measure_rows(x)  # activations (rows, neurons) at hand
+    superpos.top_rows(model, data, "layer1")  # the samples that move the largest codes most
 """
 
 from superpos.counting import COUNTING

@@ -14,6 +14,7 @@ import pandas as pd
 
 from superpos import address
 from superpos.claims import Estimate
+from superpos.readings import WORDS
 from superpos.sweep import Rows
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "box",
     "hours",
     "join",
+    "listed",
     "number",
     "said",
     "side",
@@ -33,8 +35,8 @@ __all__ = [
 ]
 
 COLUMNS = ("chapter", "question", "answer", "sure", "rests_on", "hours", "minutes", "files")
-SAES = {"published": "the paper's recipe", "protocol": "this book's protocol", "TopK": "a TopK SAE"}
 COUNT = "count"
+SAES = {name: words for name, words in WORDS.items() if name != COUNT}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def join(words: Sequence[str], last: str = "and") -> str:
 
 
 def sure(chapter: str, statements: pd.DataFrame) -> str:
-    """How sure a chapter's answer is: whether the three SAEs agree on its statements, and which says what; and the count.
+    """How sure a chapter's answer is: whether the three SAEs agree on its statements, and the count; then a line a statement.
 
     statements: the table of `superpos.findings.statements.cells`. "" where no statement is about the chapter.
     """
@@ -113,15 +115,18 @@ def sure(chapter: str, statements: pd.DataFrame) -> str:
     refused = int((count == "not identified").sum())
     of = "" if len(count) == 1 else f" for {refused} of {len(count)}"
     tail = f" The count gives no answer{of}." if refused else ""
-    return f"{head}: {'; '.join(lines)}.{tail}"
+    return "\n".join([f"{head}.{tail}", *(f"{one}." for one in lines)])
 
 
 def _by_reading(by: dict[str, str]) -> str:
     """What each reading says, those that say the same together: holds by this book's protocol, falls by the other two."""
     told: dict[str, list[str]] = {}
-    for reading, name in [*SAES.items(), (COUNT, "the count")]:
+    for reading, name in WORDS.items():
         if by.get(reading) not in ("not identified", None):
             told.setdefault(by[reading], []).append(name)
+    for names in told.values():
+        if names[: len(SAES)] == list(SAES.values()):
+            names[: len(SAES)] = ["all three SAEs"]
     verbs = {"undecided": "is undecided", "not run": "was not run"}
     return ", ".join(f"{verbs.get(word, word)} by {join(names)}" for word, names in told.items())
 
@@ -151,7 +156,7 @@ class Box:
     def _repr_html_(self) -> str:
         one = {name: html.escape(str(value), quote=False) for name, value in self.line.items()}
         parts = [
-            ("How sure", one["sure"]),
+            ("How sure", listed(str(self.line["sure"]))),
             ("Rests on", one["rests_on"]),
             ("Run it", f"{_cost(self.line)} {_links(self.line)}"),
         ]
@@ -173,6 +178,12 @@ def box(make: Maker, folder: str | Path) -> Box:
     quick = pd.read_csv(folder.parent / "minutes.csv").set_index("chapter").minutes.to_dict()
     rows = Rows(folder)
     return Box(table([make(rows)], statements, rows, quick).iloc[0].to_dict())
+
+
+def listed(text: str) -> str:
+    """A text of several lines as HTML: the first is what it comes to, the others are a list."""
+    head, *rest = (html.escape(line, quote=False) for line in text.split("\n"))
+    return head + (f"<ul>{''.join(f'<li>{line}</li>' for line in rest)}</ul>" if rest else "")
 
 
 def _cost(line: dict[str, object]) -> str:

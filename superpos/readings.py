@@ -1,6 +1,6 @@
 """The readings that the book compares, by name, and one layer read by several of them.
 
-published   the SAE of the paper's public code
+published   the paper's recipe: the SAE of its public code
 protocol    one SAE by the book's first protocol
 TopK        one TopK SAE
 count       the count (`superpos.counting`), which gives an interval or refuses
@@ -20,7 +20,7 @@ from superpos.measurement import trusted
 from superpos.settings import one_of
 from superpos.usage import reading
 
-__all__ = ["ALL", "NAMED", "TOP", "changed", "names_in", "read_by", "read_layers"]
+__all__ = ["ALL", "NAMED", "TOP", "WORDS", "changed", "in_words", "names_in", "read_by", "read_layers"]
 
 TOP = sae.Settings(
     activation="topk", k=4, expansion=8.0, tied=False, decoder_bias=True, unit_norm=True, init="unit",
@@ -33,6 +33,21 @@ NAMED: dict[str, sae.Settings | counting.Settings] = {
     "count": counting.COUNTING,
 }
 ALL = ";".join(NAMED)
+WORDS = {
+    "published": "the paper's recipe",
+    "protocol": "this book's protocol",
+    "TopK": "a TopK SAE",
+    "count": "the count",
+}
+
+
+def in_words(name: str) -> str:
+    """A name that holds names of NAMED between commas, as figures and sentences say it.
+
+    >>> in_words("published"), in_words("protocol, λ / 3"), in_words("TwoNN dimension")
+    ("the paper's recipe", "this book's protocol, λ / 3", 'TwoNN dimension')
+    """
+    return ", ".join(WORDS.get(part, part) for part in name.split(", "))
 
 
 def names_in(readings: str) -> list[str]:

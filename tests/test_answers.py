@@ -61,24 +61,22 @@ def statements(*verdicts):
     [
         (
             [("holds", "holds", "holds", "not identified")],
-            "All SAEs agree: “S0” holds by the paper's recipe, this book's protocol and a TopK SAE. The count gives no "
-            "answer.",
+            "All SAEs agree. The count gives no answer.\n“S0” holds by all three SAEs.",
         ),
         (
             [("holds", "falls", "undecided", "holds")],
-            "It depends on the SAE: “S0” holds by the paper's recipe and the count, falls by this book's protocol, is "
+            "It depends on the SAE.\n“S0” holds by the paper's recipe and the count, falls by this book's protocol, is "
             "undecided by a TopK SAE.",
         ),
         (
             [("holds", "undecided", "holds", "undecided")],
-            "Not every SAE decides: “S0” holds by the paper's recipe and a TopK SAE, is undecided by this book's protocol "
+            "Not every SAE decides.\n“S0” holds by the paper's recipe and a TopK SAE, is undecided by this book's protocol "
             "and the count.",
         ),
         (
             [("falls",) * 3 + ("not identified",), ("holds",) * 4],
-            "All SAEs agree: “S0” falls by the paper's recipe, this book's protocol and a TopK SAE; “S1” holds by the paper's "
-            "recipe, this book's protocol, a TopK SAE and the count. The count gives no answer for 1 of "
-            "2.",
+            "All SAEs agree. The count gives no answer for 1 of 2.\n“S0” falls by all three SAEs.\n“S1” holds by all three SAEs "
+            "and the count.",
         ),
     ],
 )
@@ -160,6 +158,8 @@ def test_the_box_of_a_chapter_is_the_committed_answer(told):
         boxes = [text for text in outputs if "superpos-answer" in text]
         assert len(boxes) == 1, one.chapter
         assert html.escape(one.answer, quote=False) in boxes[0], one.chapter
+        assert answers.listed(one.sure) in boxes[0], one.chapter
+        assert html.escape(one.rests_on, quote=False) in boxes[0], one.chapter
 
 
 @pytest.mark.parametrize(

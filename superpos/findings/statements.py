@@ -330,8 +330,8 @@ def answer(rows: Rows) -> Answer:
     return Answer(
         "11_what_survives", "Which of the paper's findings hold whichever sparse autoencoder reads them?",
         f"{lead}: of {n} statements {holds} hold and {len(of['falls'])} fall by every SAE, {len(of['turns'])} turn with "
-        f"the SAE, and {len(of['open'])} are left undecided by at least one; the count, which gives an interval or refuses, "
-        f"refuses {refused} of them.",
+        f"the SAE, and {len(of['open'])} more are left undecided by at least one SAE; the count, which "
+        f"gives an interval or refuses, refuses {refused} of the {n}.",
         f"{join(counted)} a statement and reading; intervals at 95%, Student t over networks and bootstrap over toy models.",
         (*dict.fromkeys(one.source for one in STATEMENTS), "toy_reread.csv"),
         f"{turning}, and {int((read.verdict == WORDS['open']).sum())} of {len(read)} readings by an SAE are undecided: what "

@@ -578,9 +578,9 @@ def test_what_a_kept_network_holds_is_told_cell_by_cell(rows):
 @pytest.mark.parametrize(
     ("psi", "known", "words"),
     [
-        (1.3, 67.0, ["it does:", "; but in", "counts more than there are"]),
-        (0.8, 30.0, ["it does not:", "; and in", "does not count too many"]),
-        (1.0, 45.0, ["it is not sure whether it does:", "; and in", "may or may not count too many"]),
+        (1.3, [45.0, 67.0], ["it does:", "; but a control", "read right by 1 of 2 settings", "SAE (45 [", " and 67 ["]),
+        (0.8, [30.0], ["it does not:", "; but a control", "read right by 0 of 1 settings"]),
+        (1.0, [45.02], ["it is not sure whether it does:", "; and a control", "read right by 1 of 1 settings"]),
     ],
 )
 def test_the_answer_says_what_the_rows_say(psi, known, words, monkeypatch, rows):
@@ -588,12 +588,24 @@ def test_the_answer_says_what_the_rows_say(psi, known, words, monkeypatch, rows)
         return core.Estimate(value, value - 0.05, value + 0.05, "Student t, 95%", "network", 5)
 
     monkeypatch.setattr(claims, "solved_again", lambda rows, reading: (estimate(psi), "reverse", 12))
-    check = core.Claim("a", "b", "c.csv", estimate(known), core.OnSide(-1, than=45), table=core.CHECK)
-    monkeypatch.setattr(claims, "sparse_control", lambda rows: check)
+    monkeypatch.setattr(claims, "control_by_settings", lambda rows: [estimate(one) for one in known])
     answer = claims.answer(rows)
     assert all(word in answer.sentence for word in words), answer.sentence
     assert f"ψ = {psi:g} [" in answer.sentence
     assert answer.rests_on.startswith("5 compressed networks")
+
+
+def test_the_control_is_read_by_each_setting_apart(tmp_path):
+    lines = [
+        {"kind": "toy", "activity": activity, "n_neurons": n, "reading": by, "n_codes": codes, "l1": l1, "network": k,
+         "effective_features": F + k}
+        for by, codes, l1, F in (("main", 180, 0.5, 60), ("small λ", 180, 0.1, 80), ("4 N codes", 60, 0.5, 40))
+        for activity in (0.02, 0.1) for n in (8, 15) for k in (0, 1, 2)
+    ]  # fmt: skip
+    table = pd.DataFrame(lines)
+    table.loc[(table.activity > 0.02) | (table.n_neurons < 15), "effective_features"] = 1_000.0
+    table.to_csv(tmp_path / "algorithms_control.csv", index=False)
+    assert [(one.value, one.n) for one in claims.control_by_settings(Rows(tmp_path))] == [(41, 3), (81, 3), (61, 3)]
 
 
 def test_networks_that_were_read_again_are_those_that_answer_everything(tmp_path):

@@ -17,7 +17,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from superpos import address
-from superpos.answers import number, within
+from superpos.answers import listed, number, within
 from superpos.findings import cards, chapter_of
 from superpos.sweep import Rows
 from superpos_book.strips import strip
@@ -125,7 +125,7 @@ class Answers(FromRows):
         for row in self.read(RESULTS / "answers.csv"):
             items.append(
                 f'<li><p class="of">{self.link(row["chapter"])}</p><p>{html.escape(row["answer"])}</p>'
-                f'<p class="sp-note">{html.escape(row["sure"])}</p></li>'
+                f'<div class="sp-note">{listed(row["sure"])}</div></li>'
             )
         return raw(f'<ul class="superpos-answers">{"".join(items)}</ul>')
 
@@ -173,13 +173,15 @@ def _ours(row):
 
 
 class Corrections(FromRows):
-    """The words that changed: date, claim, from, to and why."""
+    """The words that changed: the claim in words, where it still stands, and by its id, the date, from, to and why."""
 
     def run(self):
+        words = {row["id"]: row["claim"] for row in self.read(RESULTS / "verdicts.csv")}
         lines = []
         for row in self.read(BOOK / "corrections.csv"):
-            former = f"was {row['former_id']}" if row["former_id"] else ""
-            claim = f'{row["id"]}<span class="sp-note">{former}</span>'
+            former = f", was {row['former_id']}" if row["former_id"] else ""
+            name = html.escape(row["id"] + former).replace("_", "_<wbr>").replace(".", ".<wbr>")
+            claim = f'{html.escape(words.get(row["id"], ""))}<span class="sp-note">{name}</span>'
             lines.append(("", [claim, row["date"], word(row["was"]), word(row["became"]), html.escape(row["why"])]))
         return raw(table(("claim", "date", "was", "became", "why"), lines, "corrections", "Words that changed"))
 
@@ -200,7 +202,9 @@ class Networks(FromRows):
         """A cell of the table: chapters and results files are led to."""
         if name == "chapter":
             return self.link(value)
-        return f'<a href="{address.rows(value)}">{value}</a>' if name == "results" else html.escape(str(value))
+        if name == "results":
+            return f'<a href="{address.rows(value)}">{value.replace("_", "_<wbr>")}</a>'
+        return html.escape(str(value))
 
 
 def setup(app):

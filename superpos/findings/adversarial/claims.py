@@ -165,16 +165,17 @@ def answer_attack(rows: Rows) -> Answer:
     """What the chapter on attacks and the number of classes comes to."""
     cases, more = next(h1(rows)), next(h2_slope(rows)).estimate
     n, up, down = cases.estimate.n, int(cases.estimate.low), cases.estimate.n - int(cases.estimate.high)
-    clean = int((analysis.clean_alone(rows).side == "above").sum())
+    clean = analysis.clean_alone(rows).side
+    clean_up, clean_down = int((clean == "above").sum()), int((clean == "below").sum())
     always = {"agrees": "Not always", "differs": "Yes, always"}.get(cases.word, "Not surely")
     turn = side(more, 0, "more classes make it rise more", "more classes make it fall more", "")
     turn = turn or "whether more classes make it fall more is open"
     return Answer(
         "08_under_attack", "Does a network that is trained against attacks end up with fewer features?",
         f"{always}: with stronger attacks F, the number of features, surely rises in {up} of {n} cases and surely falls in "
-        f"{down}; {turn} ({said(more)} a step).",
+        f"{down} (where F is read on clean images alone, in {clean_up} and in {clean_down}); {turn} ({said(more)} a step).",
         f"{_networks(rows, analysis.DEEP)}; a case is a data set (MNIST, Fashion-MNIST), a network (MLP, CNN) and a number of "
-        f"classes. “Surely”: {cases.estimate.kind}; where F is read on clean images alone, it surely rises in {clean} cases. A "
+        f"classes. “Surely”: {cases.estimate.kind}. A "
         f"step is one of the numbers of classes 2, 3, 5, 10; interval: {more.kind}, over {more.n} pairs of data set and network.",
         (SOURCE, "adversarial_readings.csv", "adversarial_reread.csv"),
     )  # fmt: skip

@@ -140,7 +140,7 @@ def _slope_words(ours: Estimate) -> str:
 def _told(ours: Estimate, times: float = 1, unit: str = "") -> str:
     """An estimate and its interval in two digits."""
     value, low, high = (number(times * one, 2) for one in (ours.value, ours.low, ours.high))
-    return f"{value}{unit}, {low} to {high}{unit}"
+    return f"{value}{unit} [{low} to {high}{unit}]"
 
 
 def answer_dictionary(rows: Rows) -> Answer:
@@ -156,9 +156,9 @@ def answer_dictionary(rows: Rows) -> Answer:
     table = rows["dictionary"]
     return Answer(
         "03_dictionary", "Does a larger dictionary find ever more effective features F?",
-        f"By the paper's code, F {_slope_words(released)} with the dictionary at λ = {weak} (slope {_told(released)}); with SAEs "
-        f"trained longer on all inputs it {_slope_words(long)}{slower} ({_told(long)}), and at λ = {strong} it "
-        f"{_slope_words(firm)} ({_told(firm)}).",
+        f"At λ = {weak} F {_slope_words(released)} by the paper's own script (as released), with a slope of {_told(released)}, "
+        f"and {_slope_words(long)}{slower} where the SAE trains longer on all inputs, with {_told(long)}; at λ = {strong} it "
+        f"{_slope_words(firm)}, with {_told(firm)}.",
         f"{long.n} networks of {table.width.max()} neurons, {table.n_sae.max()} SAEs each; intervals over networks, {long.kind}. "
         "The slope is that of ln F on ln D, where D is the number of codes, from twice to sixteen times as many as neurons: 1 "
         f"where F grows in step with D, 0 where it does not grow. “Levels off” is an interval within ±{PLATEAU:g}. On all "
@@ -170,23 +170,30 @@ def answer_dictionary(rows: Rows) -> Answer:
 def answer_dropout(rows: Rows) -> Answer:
     """What the chapter on dropout comes to."""
     table = analysis.end(analysis.labelled(rows["dropout"], analysis.DROPOUT)).query("state == 'trained'")
-    names = {analysis.LONG: "by the paper's code", "all inputs": "on all inputs", "protocol": "by this book's protocol"}
+    names = {
+        analysis.LONG: "by the paper's own script (as released)", "protocol": "by this book's protocol",
+        "all inputs": "where the paper's SAE trains longer on all inputs",
+    }  # fmt: skip
     ranks, n = analysis.ranks(table, analysis.F), table.width.nunique()
     sure = {name: int((ranks[ranks.reading == name].high < 0).sum()) for name in names}
     many = [2 * found > n for found in sure.values()]
-    head = "Whether dropout lowers F depends on the reading" if any(many) and not all(many) else (
-        f"Dropout lowers F by {'every' if all(many) else 'no'} reading"
+    head = "That depends on the reading" if any(many) and not all(many) else (
+        f"{'Yes, by every' if all(many) else 'Not surely, by any'} reading"
     )  # fmt: skip
     at_32 = analysis.falls(table).query("width == '32'").reset_index().groupby("reading").fall
-    fall = {name: f" ({_told(mean_of(of, 'seed'), 100, '%')})" for name, of in at_32 if name != "protocol"}
-    told = [f"at {sure[name]} {words}{fall.get(name, '')}" for name, words in names.items()]
+    fall = {
+        name: f", with 32 neurons by {_told(mean_of(of, 'seed'), 100, '%')}"
+        for name, of in at_32
+        if name == analysis.LONG
+    }
+    told = [f"at {sure[name] or 'none'} {words}{fall.get(name, '')}" for name, words in names.items()]
     return Answer(
         "04_dropout", "Does a network that is trained with dropout have fewer effective features F?",
-        f"{head}: of {n} widths, F surely falls {join(told)}.",
+        f"{head}: of {n} widths of the network, F surely falls {join(told)}.",
         f"{table.seed.nunique()} seeds, each with a network for each of {table.dropout.nunique()} rates and {n} widths. “Surely "
         f"falls” means that Spearman's ρ of F with the rate has an interval below zero ({INTERVALS['rho'][0]}, over seeds). The "
-        f"fall in per cent is from rate 0 to 0.9 with 32 neurons ({INTERVALS['fall'][0]}). “All inputs” are read by the "
-        "paper's SAE too, which trains longer there. A reading lowers F if F surely falls at more than half of the widths.",
+        f"fall in per cent is from rate 0 to 0.9 with 32 neurons ({INTERVALS['fall'][0]}). A reading lowers F if F surely falls "
+        "at more than half of the widths.",
         ("dropout.csv", "parity_reread.csv"),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from superpos.answers import join, number
 from superpos.charts import COLORS, Axis, intervals, lines, titled
+from superpos.readings import in_words
 
 PSI = Axis("psi", "superposition ψ = F / N")
 
@@ -101,7 +102,7 @@ def controls(found: pd.DataFrame) -> alt.LayerChart:
 def settings_of_the_sae(by_reading: pd.DataFrame) -> alt.LayerChart:
     """ψ of one layer under several settings of the SAE: a table of reading, psi, low and high."""
     return titled(
-        intervals(by_reading, PSI, "reading", rule=1),
+        intervals(by_reading.assign(reading=by_reading.reading.map(in_words)), PSI, "reading", rule=1),
         f"In one layer, {len(by_reading)} settings of the SAE read ψ from {by_reading.psi.min():.1f} "
         f"to {by_reading.psi.max():.1f}",
         f"Dots with intervals: superposition of one layer as read under {len(by_reading)} settings of a sparse autoencoder.",

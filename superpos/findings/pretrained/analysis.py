@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from superpos.readings import WORDS
 from superpos.sweep import Rows
 
 __all__ = [
@@ -209,10 +210,12 @@ def verdict(rows: Rows) -> str:
     """What the rows come to, in sentences."""
     lines, shape = [in_words(rows)], shown_shapes(rows)
     own = shape[~shape.index.str.contains("paper")]
-    places = "; ".join(f"{line.rpartition(', ')[2]} at {row['highest at']:.2f}" for line, row in own.iterrows())
+    places = "; ".join(f"{WORDS[line.rpartition(', ')[2]]} at {row['highest at']:.2f}" for line, row in own.iterrows())
     lines.append(f"The highest layer of SmolLM2 lies, in depth from 0 to 1, by {places}.")
     pairs = agreement(rows).query("network == 'SmolLM2'")
-    said = "; ".join(f"{row.pair} {row.r:.2f}" for row in pairs.itertuples())
+    said = "; ".join(
+        f"{' and '.join(WORDS[one] for one in row.pair.split(' and '))} {row.r:.2f}" for row in pairs.itertuples()
+    )
     lines.append(f"Over its {pairs.layers.iloc[0]} layers the ranks of F correlate by {said} (Spearman).")
     medians = beside_controls(rows)
     for state in STATES[1:]:

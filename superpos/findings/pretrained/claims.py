@@ -31,9 +31,9 @@ def how_sure(rows: Rows) -> str:
     alike, opposed, refused = int((r > ALIKE).sum()), int((r < 0).sum()), int((~trained.identified).sum())
     head = "All SAEs agree" if alike == len(r) else "It depends on the SAE"
     return (
-        f"{head}: of {len(r)} pairs of SAEs on one network, in {alike} the order of its layers is alike (rank correlation above "
-        f"{ALIKE}) and in {opposed} rather reversed (below 0). The count, which gives an interval or refuses, refuses "
-        f"{refused} of {len(trained)}."
+        f"{head}: each network's order of layers by one SAE is compared with that by another. Of these {len(r)} pairs of orders "
+        f"{alike} {'is' if alike == 1 else 'are'} much the same (rank correlation above {ALIKE}) and {opposed} rather "
+        f"reversed (below 0). The count, which gives an interval or refuses, refuses {refused} of {len(trained)}."
     )
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from superpos.answers import join, number
 from superpos.charts import Axis, cells, lines, titled
+from superpos.readings import in_words
 
 DEPTH = Axis("depth", "depth (0: first layer, 1: last)", domain=(-0.03, 1.03))
 
@@ -27,12 +28,14 @@ def by_reading(table: pd.DataFrame) -> alt.LayerChart:
         factor = number((psi.max() / psi.min()).median(), 2)
         told.append(f"SAEs disagree about ψ of a {state} layer by a factor of {factor} in the median")
     elif names:
-        told.append(f"ψ of {state} layers is {number(saes.psi.min())} to {number(saes.psi.max())} by {names[0]}")
+        told.append(
+            f"ψ of {state} layers is {number(saes.psi.min())} to {number(saes.psi.max())} by {in_words(names[0])}"
+        )
     if len(count):
         told.append(f"the count answers for {count.psi.notna().sum()} of {len(count)} such layers")
     return titled(
         lines(
-            table,
+            table.assign(reading=table.reading.map(in_words)),
             DEPTH,
             Axis("psi", "ψ = F / N", "log"),
             color="reading",
@@ -62,7 +65,7 @@ def beside_controls(table: pd.DataFrame, medians: pd.DataFrame) -> alt.LayerChar
     told = [f"that of the {name} one in {one.sum()} of {len(one)}" for name, one in above.items()]
     return titled(
         lines(
-            table,
+            table.assign(reading=table.reading.map(in_words)),
             DEPTH,
             Axis("psi", "ψ = F / N", "log"),
             color="state",
@@ -77,10 +80,10 @@ def beside_controls(table: pd.DataFrame, medians: pd.DataFrame) -> alt.LayerChar
 def shapes(table: pd.DataFrame, shown: pd.DataFrame) -> alt.LayerChart:
     """F over depth, each line over its mean (`analysis.shapes`); `shown` says where each is highest (`analysis.shown_shapes`)."""
     own = shown[~shown.index.str.contains("paper")]["highest at"]
-    told = [f"{number(at, 2)} by {line.rpartition(', ')[2]}" for line, at in own.items()]
+    told = [f"{number(at, 2)} by {in_words(line.rpartition(', ')[2])}" for line, at in own.items()]
     return titled(
         lines(
-            table,
+            table.assign(line=table.line.map(in_words)),
             DEPTH,
             Axis("ratio", "F over its mean over layers", "log"),
             color=Axis("line", "model"),
@@ -99,7 +102,12 @@ def tones(table: pd.DataFrame) -> alt.LayerChart:
     }
     last = int(table.number.max())
     block = Axis("number", "block", domain=(-0.1, last + 0.1))
-    chart = lines(table, block, Axis("value", "features, or dimensions", "log"), color="measure")
+    chart = lines(
+        table.assign(measure=table.measure.map(in_words)),
+        block,
+        Axis("value", "features, or dimensions", "log"),
+        color="measure",
+    )
     for layer in chart.layer:
         layer.encoding.x.axis = alt.Axis(values=list(range(last + 1)), format="d")
     return titled(

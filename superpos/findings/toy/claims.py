@@ -53,7 +53,7 @@ def topk(rows: Rows) -> Claim:
 
 def answer(rows: Rows) -> Answer:
     """What the chapter on toy models comes to."""
-    found = {"this book's protocol": protocol(rows), "the recipe of the paper's code": published(rows)}
+    found = {"this book's protocol": protocol(rows), "the paper's recipe": published(rows)}
     told = [
         f"{side(one.estimate, CLOSE, 'closely', 'not closely', 'perhaps closely')} by {name} (r = {said(one.estimate)})"
         for name, one in found.items()
@@ -62,7 +62,8 @@ def answer(rows: Rows) -> Answer:
     return Answer(
         "02_toy_models", "Where the features are known, does an SAE that sees only activations find how many there are?",
         f"ψ read from SAE codes follows the true ψ {join(told, 'but' if len({t.split()[0] for t in told}) > 1 else 'and')}.",
-        f"{ours.n} toy models on fresh seeds, three SAEs each; intervals over models, {ours.kind}. “Closely” is r above {CLOSE}.",
+        f"{ours.n} toy models on fresh seeds, three SAEs each; intervals over models, {ours.kind}. “Closely” is r above {CLOSE}. "
+        "The count is judged by the models that it answers for.",
         ("toy_truth.csv", "toy.csv", "toy_reread.csv"),
     )  # fmt: skip
 

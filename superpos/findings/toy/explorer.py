@@ -5,6 +5,7 @@ import pandas as pd
 
 from superpos.answers import join
 from superpos.charts import Axis, Column, as_axis, intervals, lines, points, titled
+from superpos.readings import in_words
 
 
 def heatmap_slider(
@@ -38,6 +39,7 @@ def _few(column: pd.Series) -> list:
 
 def against_truth(models: pd.DataFrame) -> alt.LayerChart:
     """ψ from SAE codes over ψ of the weights, a dot a model (`analysis.by_model`); its title says how far off each reading is."""
+    models = models.assign(reading=models.reading.map(in_words))
     crowded = models[models.psi_weights > 2]
     off = (crowded.psi / crowded.psi_weights - 1).groupby(crowded.reading, sort=False).median() * 100
     told = [f"{abs(one):.0f}% too {'high' if one > 0 else 'low'} by {name}" for name, one in off.items()]
@@ -56,6 +58,7 @@ def against_truth(models: pd.DataFrame) -> alt.LayerChart:
 
 def who_follows(measures: pd.DataFrame) -> alt.LayerChart:
     """r of each measure with the truth (`analysis.measures`); its title counts those that surely follow it, and that do not."""
+    measures = measures.assign(measure=measures.measure.map(in_words))
     surely, not_at_all = measures[measures.low > 0.9].measure, measures[measures.high < 0.5].measure
     return titled(
         intervals(measures, Axis("r", "Pearson r with ψ of the weights", domain=(-1, 1)), "measure"),
@@ -67,6 +70,7 @@ def who_follows(measures: pd.DataFrame) -> alt.LayerChart:
 
 def stability(table: pd.DataFrame, along: Axis) -> alt.LayerChart:
     """r with the truth over one setting, a line a reading (`analysis.stability`); its title says how low r falls."""
+    table = table.assign(reading=table.reading.map(in_words))
     lowest = table.loc[table.groupby("reading", sort=False).r.idxmin()]
     told = [f"{line.r:.2f} at {getattr(line, along.column):g} by {line.reading}" for line in lowest.itertuples()]
     return titled(
