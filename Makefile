@@ -27,7 +27,8 @@ $(READER): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else f"superpos needs Python 3.11 or newer; $(PYTHON) is {v}. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Setting up .venv (once; about a minute and $(if $(filter cpu,$(TORCH)),2,6) GB)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -e .venv || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "superpos needs Python 3.11 or newer, and .venv holds $$($(BIN)/python --version 2>/dev/null || echo none that runs). Make it anew: rm -r .venv; make $(MAKECMDGOALS)"; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r <($(PYTHON) tools/pins.py only uv requirements.txt) 2>&1 | { grep -v '^WARNING: Location' || true; }
 	@$(INSTALL) $(HASHES) -r $(call PINNED,requirements.txt)
 	@$(INSTALL) --no-deps -e .

@@ -20,12 +20,14 @@ PROVENANCE = ("revision", "versions", "device", "seconds", "finished")
 def revision() -> str:
     """The git revision of the code that runs, with "+" where superpos/ was edited since.
 
-    Without git it is what the environment calls SUPERPOS_REVISION, or "unknown".
+    Without git it is what the environment calls SUPERPOS_REVISION, or "unknown". The checkout may belong to another user: git
+    would not read it, lest its settings run a program, but the code that runs here is of that checkout already.
     """
-    git = functools.partial(subprocess.check_output, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL)
+    ask = functools.partial(subprocess.check_output, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL)
+    git = ["git", "-c", "safe.directory=*"]
     try:
-        edited = git(["git", "status", "--porcelain", "--", "."])
-        return git(["git", "rev-parse", "--short=10", "HEAD"]).strip() + ("+" if edited else "")
+        edited = ask([*git, "status", "--porcelain", "--", "."])
+        return ask([*git, "rev-parse", "--short=10", "HEAD"]).strip() + ("+" if edited else "")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("SUPERPOS_REVISION", "unknown")
 

@@ -62,6 +62,48 @@ def test_a_checkout_at_any_path_without_locale_or_home(elsewhere, tmp_path):
     assert "Mein B" in said.stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a checkout to another user")
+def test_rows_name_the_code_of_a_checkout_that_belongs_to_another_user(tmp_path):
+    folder = tmp_path / "theirs"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    asked = ["git", "rev-parse", "--short=10", "HEAD"]
+    head = subprocess.run(asked, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    refused = subprocess.run(asked, cwd=folder, capture_output=True, text=True)
+    assert "dubious ownership" in refused.stderr, "git reads it all the same: nothing is tried here"
+    code = "from superpos.provenance import revision; print(revision())"
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert said.stdout.strip() == head, said.stderr
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        (None, "none that runs"),  # what it led to is gone, as after an upgrade of the system
+        ("import sys; sys.version_info = (3, 9, 18); exec(sys.argv[1])", "Python 3.9.18"),
+    ],
+)
+def test_an_environment_of_another_python_is_named(elsewhere, python, words):
+    binary = elsewhere / ".venv" / "bin" / "python"
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    binary.unlink(missing_ok=True)
+    if python is None:
+        binary.symlink_to("/nowhere/python3")
+    else:
+        binary.write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.18 || exec "{sys.executable}" -c "{python}" "$2"\n'
+        )
+        binary.chmod(0o755)
+    told = subprocess.run(["make", "env"], cwd=elsewhere, capture_output=True, text=True)
+    assert told.returncode != 0
+    assert (
+        f"superpos needs Python 3.11 or newer, and .venv holds {words}. Make it anew: rm -r .venv; make env"
+        in told.stdout
+    )
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
 def test_a_chapter_that_is_ended_in_the_middle_stays_as_it_was(elsewhere, end):
     """And its kernel ends with it."""
