@@ -109,7 +109,8 @@ def test_a_chapter_that_is_ended_in_the_middle_stays_as_it_was(elsewhere, end):
     """And its kernel ends with it."""
     folder = elsewhere / "notebooks"
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    code = "from book.run import execute_all; execute_all(['02_toy_models'], 2)"
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a shell's background jobs do not
+    code = f"{hears}; from book.run import execute_all; execute_all(['02_toy_models'], 2)"
     environment = {**os.environ, "PYTHONPATH": str(elsewhere), "SUPERPOS_PROGRESS": "off"}
     process = subprocess.Popen([sys.executable, "-c", code], cwd=elsewhere, env=environment, stderr=subprocess.DEVNULL)
     try:
