@@ -155,7 +155,7 @@ def test_there_is_no_interval_where_f_settles_too_late_in_a_network(rows):
     claim = claims.samples_to_converge(rows)
     assert (claim.word, claim.estimate.value, np.isnan(claim.estimate.low)) == ("", 2, True)
     assert claims.hunchback(rows)[1].estimate.low > 1
-    assert "peaks at residual.0: 2" in claims.peak_site(rows).text
+    assert "ours is largest at: residual stream, layer 0 in 2 of 2 networks" in claims.peak_site(rows).text
 
 
 def test_our_sae_stands_beside_every_other(rows):

@@ -8,7 +8,7 @@ import math
 import pandas as pd
 
 from superpos import statistics
-from superpos.answers import Answer, said, side
+from superpos.answers import Answer, join, said, side
 from superpos.claims import CHECK, ELSEWHERE, Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
 from superpos.findings.language import analysis
 from superpos.findings.language.analysis import L1, STREAM, UNTRAINED
@@ -32,8 +32,10 @@ def peak_site(rows: Rows) -> Claim:
     """The second MLP has more features than any other site."""
     by_site = analysis.sites(rows, L1).pivot(index="seed", columns="site", values="F")
     places = by_site.idxmax(axis=1).value_counts()
-    said = ", ".join(f"{site}: {count}" for site, count in places.items())
-    text = f"F of the second MLP over the largest of any other site (ours peaks at {said})"
+    told = join(
+        [f"{analysis.site_in_words(site)} in {count} of {len(by_site)} networks" for site, count in places.items()]
+    )
+    text = f"F of the second MLP over the largest of any other site (ours is largest at: {told})"
     return _above_one("peak_site", text, by_site["mlp.1"] / by_site.drop(columns="mlp.1").max(axis=1), 10.5 / 6.9)
 
 
