@@ -33,7 +33,7 @@ layers: list = []  # dotted names; none: those that the network names itself
 reading: str = "protocol"  # protocol (ours), published (the paper's recipe), or another of the readings below
 sae: dict = {"steps": 1000}  # changes to our protocol (superpos.sae.Settings); its own training has 10,000 steps
 n_samples: int = 4000  # rows of activations a layer; our protocol holds one fifth of the samples out for reading
-n_seeds: int = 2  # SAEs a layer: their spread is the measure's own noise
+n_seeds: int = 3  # SAEs a layer: their spread is the measure's own noise
 planted: dict = {"k": [16, 64, 128], "active": [3], "seed": [1], "n_rows": 2000, "longer": 0.1, "stress": []}  # below
 cluster: str = ""  # address of a Dask scheduler, tcp://HOST:8786; empty: the cores of this machine
 results: str = ""  # folder of results to fill; empty: a scratch one
@@ -255,7 +255,7 @@ explorer.controls(analysis.by_control(here.committed))
 top = superpos.top_rows(model, train, names[-1], sae=readings[reading], n_codes=4, n_rows=6, n_samples=n_samples)
 images = top["sample"].tolist()
 
-# %% mystnb={"figure": {"caption": "Images that move four codes of the last layer most, the strongest first: a line a code, in the order of their shares. Of each image one position may be what moves it.", "name": "fig-own-codes"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Images that move four codes of the last layer most, the strongest first: a line a code, in the order of their shares. Of each image one position may be what moves it.", "name": "fig-own-codes-here"}} tags=["hide-input", "nbval-ignore-output"]
 charts.titled(
     charts.gallery(top[["code", "place", "share", "value"]].round(3), train.images[images], "place", "code", 36),
     f"{analysis.alike_in_words(top, train.labels[images])} of the images that move a code most are of one class",

@@ -124,6 +124,16 @@ def test_nbval_compares_charts_by_the_same_rule(tmp_path, number, status):
     assert result.returncode == status, result.stdout[-3000:]
 
 
+PICTURE = "data:image/png;base64,iVBO+Rw0/"
+
+
+def test_pictures_in_a_table_are_not_compared_where_rows_are_of_here():
+    for name, same in (("fig-own-here", True), ("fig-own", False)):
+        fresh, committed = (of_here(1.0, who=f"{PICTURE}{end}", name=name) for end in ("AAAA==", "BB"))
+        drift.merge(fresh, committed)
+        assert (fresh.cells[0].outputs == committed.cells[0].outputs) is same
+
+
 def of_here(y, title="F is 3.5 times as large", name="fig-toy-here", who="a"):
     """A cell that draws a figure, and its outputs."""
     spec = {"mark": "line", "title": title, "description": title, "datasets": {"t": [{"x": 1, "y": y, "who": who}]}}
@@ -141,6 +151,7 @@ def of_here(y, title="F is 3.5 times as large", name="fig-toy-here", who="a"):
         ({"y": 0.7}, False),
         ({"y": 1.0, "title": "F is 3.5 times as small"}, False),
         ({"y": 1.0, "who": "b"}, False),
+        ({"y": 1.0, "who": f"{PICTURE}AAAA=="}, False),
     ],
 )
 def test_a_figure_of_rows_from_here_may_move_by_more_but_says_the_same_words(change, same):
