@@ -29,9 +29,8 @@ from collections import defaultdict
 VEGALITE_MIME = "application/vnd.vegalite.v6+json"
 TOLERANCE = 5e-3  # two pixels of an axis of 400; on another processor intervals over three SAEs moved by 2.4e-3
 LOOSE = 0.25
-ANY_PICTURE = re.compile(r"data:image/[a-z+]+;base64,[\w+/=]+")
-NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 PICTURE = re.compile(r"data:image/[a-z+]+;base64,[\w+/=]+")
+ANY_NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")
 
 
