@@ -255,7 +255,7 @@ explorer.controls(analysis.by_control(here.committed))
 top = superpos.top_rows(model, train, names[-1], sae=readings[reading], n_codes=4, n_rows=6, n_samples=n_samples)
 images = top["sample"].tolist()
 
-# %% mystnb={"figure": {"caption": "Images that move four codes of the last layer most, the strongest first: a line a code, in the order of their shares. Of each image one position may be what moves it.", "name": "fig-own-codes-here"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Images that move four codes of the last layer most. Each row is a code, that of the largest share on top; in a row the image that moves the code most stands first. It may be a single spot of an image that does so.", "name": "fig-own-codes-here"}} tags=["hide-input", "nbval-ignore-output"]
 charts.titled(
     charts.gallery(top[["code", "place", "share", "value"]].round(3), train.images[images], "place", "code", 36),
     f"{analysis.alike_in_words(top, train.labels[images])} of the images that move a code most are of one class",

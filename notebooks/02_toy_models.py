@@ -75,7 +75,7 @@ shown = task.sparsities(9).tolist()
 gallery = task.train_toys(shown, seeds=range(9), steps=toy_steps)
 print("sparsity of the frames:", " ".join(f"{i}: {s:.3f}" for i, s in enumerate(shown)))
 
-# %% mystnb={"figure": {"caption": "Inner products WᵀW of the feature directions; slide from dense (0) to sparse (8) features. Dense: five features, one a neuron, and nothing off the diagonal. Sparse: more and more features share the five neurons, at the price of interference.", "name": "fig-interference"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Inner products WᵀW of the feature directions; slide from dense (0) to sparse (8) features. The title counts the features whose direction is longer than a half, at both ends of the slider. What stands off the diagonal is interference: the price at which more features than neurons share the five neurons.", "name": "fig-interference"}} tags=["hide-input", "nbval-ignore-output"]
 charts.titled(
     explorer.heatmap_slider(
         analysis.interference(gallery),
@@ -186,14 +186,14 @@ analysis.families(here.committed).round(3)
 # ### How much is the SAE's seed?
 #
 # Three SAEs on the same activations of the same 100 models: the spread of ψ between them, relative to its mean, and
-# the lowest and highest $r$ of one alone. The verdict reads the mean of three. That choice was made after families 1 to
-# 3 above had been read with one SAE each, on a development family that no number here uses, and before this family was.
+# the lowest and highest $r$ of one alone. The verdict reads the mean of three. This was decided on a development family, which no
+# number here uses. By then families 1 to 3 above had been read with one SAE each, and this family had not been read.
 
 # %%
 analysis.sae_seeds(here.committed).round(3)
 
 # %% [markdown]
-# Shares by $\lVert W_i \rVert$ instead of $\lVert W_i \rVert^2$ are an equally fair truth; with them $r$ is
+# Shares by $\lVert W_i \rVert$ instead of $\lVert W_i \rVert^2$ are an equally fair truth. This is $r$ with that truth:
 
 # %%
 analysis.correlations(models, "reading", truth="psi_weights_norm").set_index("reading").round(3)

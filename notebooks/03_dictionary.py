@@ -44,7 +44,7 @@ from superpos.findings.parity import analysis, explorer, runs, task
 
 here = chapter.begin(results, committed, cluster)
 
-# %% mystnb={"figure": {"caption": "F against the size of the dictionary at the end of training, as the paper's authors released it and on all inputs with longer training. The menu chooses λ. Geometric mean of the networks, bands their 95% t interval. Dashed: the states that the inputs show, a task, a bit on, a bit off.", "name": "fig-dictionary-growth"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "F against the size of the dictionary at the end of training, as the paper's authors released it and on all inputs with longer training. The menu chooses λ. Geometric mean of the networks, bands their 95% t interval. Dashed: the number of states of the inputs; each task is one, each bit that is on, and each bit that is off.", "name": "fig-dictionary-growth"}} tags=["hide-input", "nbval-ignore-output"]
 possible = task.possible_features()
 full = analysis.labelled(here.committed["dictionary"])
 explorer.growth(analysis.growth(full), possible["states"])
@@ -184,7 +184,8 @@ analysis.in_words(released.pivot(index=["reading", "n_codes"], columns="l1", val
 # %% mystnb={"figure": {"caption": "F against the size of the dictionary, as the paper's authors released it; the menu chooses how long the networks trained. Geometric mean of the networks, bands their 95% t interval. Dashed: the states that vary in the rows read, twelve bits on or off. A point is missing where more than half of the fits died.", "name": "fig-dictionary-released"}} tags=["hide-input", "nbval-ignore-output"]
 sparsity, rows = charts.Axis("l1", "λ"), data.at((data.task == 0) & (data.labels == 0)).inputs
 n_states, shown = 2 * int((rows.std(0) > 0).sum()), curves[curves.reading == analysis.SHORT]
-says = f"With networks of 100 epochs F changes, smallest to largest dictionary, by a factor of {analysis.grown_in_words(shown)}"
+first_to_last = "from the first to the last dictionary of a line"
+says = f"With networks of 100 epochs F changes, {first_to_last}, by a factor of {analysis.grown_in_words(shown)}"
 both = released.sort_values("reading", kind="stable")
 explorer.sizes(both, says, {f"{n_states} states in these rows": n_states}, color=sparsity, choose="reading")
 
@@ -226,12 +227,12 @@ analysis.in_words(settled, state="state at the end").round(3)
 
 # %% mystnb={"figure": {"caption": "F against the size of the dictionary at the end of training on all training inputs. Dashed: three ways to count what the inputs hold.", "name": "fig-dictionary-converged"}} tags=["hide-input", "nbval-ignore-output"]
 shown = curves[curves.reading == "all inputs"]
-says = f"On all inputs F changes, smallest to largest dictionary, by a factor of {analysis.grown_in_words(shown)}"
+says = f"On all inputs F changes, {first_to_last}, by a factor of {analysis.grown_in_words(shown)}"
 explorer.sizes(shown, says, counts, color=sparsity)
 
 # %% mystnb={"figure": {"caption": "The same with λ in the sum unit, where the pressure is the same for every dictionary.", "name": "fig-dictionary-sum"}} tags=["hide-input", "nbval-ignore-output"]
 shown = curves[curves.reading == "sum unit"]
-says = f"If λ weighs the sum over codes, F changes by a factor of {analysis.grown_in_words(shown)}"
+says = f"If λ weighs the sum over codes, F changes, {first_to_last}, by a factor of {analysis.grown_in_words(shown)}"
 explorer.sizes(shown, says, counts, color=sparsity)
 
 # %% [markdown]
@@ -245,7 +246,7 @@ of_main = slopes[slopes.reading.isin(analysis.MAIN)]
 analysis.in_words(of_main.pivot(index="reading", columns="l1", values="slope")).round(3)
 
 # %% mystnb={"figure": {"caption": "Slope of ln F on ln D from two to sixteen codes per neuron, mean of the networks and 95% t interval. One: F grows as the dictionary does. Zero: F does not grow with it.", "name": "fig-dictionary-slopes"}} tags=["hide-input", "nbval-ignore-output"]
-says = f"The slope lies surely within ±0.1 at {analysis.flat_in_words(of_main, claims.PLATEAU)} of the values of λ"
+says = f"The slope surely lies within ±0.1 at {analysis.flat_in_words(of_main, claims.PLATEAU)}"
 slope = charts.Axis("slope", "slope of ln F on ln D")
 drawn = charts.intervals(of_main.assign(line="λ = " + of_main.l1), slope, "line", color="reading", rule=0)
 shows = "Dots with intervals: log-log slope of effective features on dictionary size, by reading and sparsity weight."
@@ -309,7 +310,8 @@ beside = analysis.beside_controls(full)
 controls = analysis.curve(beside[beside.reading.isin(["all inputs", *analysis.CONTROLS])], ["state", "n_codes"])
 ratios = analysis.over_untrained(beside[beside.reading.isin(["all inputs", "untrained"])])
 apart = int(((ratios.low > 1) | (ratios.high < 1)).sum())
-says = f"F of trained and of untrained networks is surely different at {apart} of {len(ratios)} sizes of the dictionary"
+sizes = f"{apart or 'none'} of {len(ratios)} sizes of the dictionary"
+says = f"At {sizes} F of trained networks surely differs from that of untrained ones"
 explorer.sizes(controls, says, counts, color=charts.Axis("state", "network"))
 
 # %% [markdown]
@@ -359,8 +361,8 @@ analysis.in_words(quality.assign(fvu=1000 * quality.fvu), fvu="unexplained varia
 # %% [markdown]
 # - **The stopping rule is part of the measure.** A curve of F against D without its training length says nothing
 #   ({numref}`fig-dictionary-length`).
-# - **Reconstruction does not warn.** The variance left unexplained is small in every line of the table, of fits that had
-#   settled and of those that had not. Nor does the number of active codes a row tell them apart by itself.
+# - **Reconstruction does not warn.** The variance left unexplained is small in all lines of the table but the last (the sum
+#   unit with λ = 10), whether the fits had settled or not. Nor does the number of active codes a row tell these apart by itself.
 # - **λ too strong.** Fits in which every code died are counted above. F of the rest describes the survivors.
 # - **A plateau is not a discovery.** See the controls.
 #

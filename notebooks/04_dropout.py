@@ -61,8 +61,8 @@ explorer.changes(analysis.changes(trained))
 # the fall comes before rate 0.2, and wide networks fall least.
 #
 # **What would refute it, as released.** *As released* means: as the paper's published script does it. A rank correlation of F
-# with the rate whose interval over seeds lies above zero at some width would refute the fall. The size of the fall has a word
-# with 32 neurons alone, as the rules had it.
+# with the rate whose interval over seeds lies above zero at some width would refute the fall. By its size the fall is
+# judged with 32 neurons alone, as the rules say.
 #
 # **What would show that it is the training of the SAE.** A fall that goes away when the
 # {term}`sparse autoencoders <sparse autoencoder>` (SAEs) that read F are trained longer.
@@ -111,7 +111,7 @@ print(words.format("all on one", *metrics.polysemanticity(np.eye(8)[[0] * 8], on
 # |---|---|---|---|
 # | released, networks of 300 epochs | 1,024, of one task and even parity | before the ReLU | the paper's, see below |
 # | all inputs | all training inputs | before the ReLU | the same, trained longer |
-# | protocol | all training inputs | after the ReLU | ours |
+# | this book's protocol | all training inputs | after the ReLU | ours |
 #
 # The paper's SAE is untied and has $D = 4h$ codes and {term}`λ` = 0.1 in the mean unit. As released it trains for 300 epochs of
 # 8 steps. Why the released code reads those rows stands in {doc}`the chapter on dictionaries <03_dictionary>`, where the
@@ -161,13 +161,13 @@ explorer.over_rates(accuracy, charts.Axis("accuracy", "test accuracy", domain=(0
 # %% [markdown]
 # ## F against dropout
 
-# %% mystnb={"figure": {"caption": "Effective features against dropout, one line a width; the menu chooses the reading. Mean of the networks, bands their 95% t interval. Dashed: the states of all inputs, a task, a bit on, a bit off; fewer vary in the rows of the released reading.", "name": "fig-dropout-features"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Effective features against dropout, one line a width; the menu chooses the reading. Mean of the networks, bands their 95% t interval. Dashed: the number of states of all inputs; each task is one, each bit that is on, and each bit that is off. Fewer of them vary in the rows of the released reading.", "name": "fig-dropout-features"}} tags=["hide-input", "nbval-ignore-output"]
 by, states, F = ["reading", "width", "dropout"], task.possible_features()["states"], analysis.F
 features = charts.Axis(F, "effective features F")
 means = statistics.summarize(trained, by, F)
 shown = means[means.reading == analysis.LONG]
 told = analysis.ends_in_words(shown.assign(width=shown.width + " neurons"), "width", "dropout")
-says = f"As released F goes, from rate 0 to 0.9, from {told}"
+says = f"From rate 0 to 0.9, as released, F goes from {told}"
 explorer.over_rates(means, features, says, rule={f"{states} states": states}, choose="reading")
 
 # %% mystnb={"figure": {"caption": "The same as superposition ψ = F / h. Above the dashed line a layer holds more effective features than neurons.", "name": "fig-dropout-psi"}} tags=["hide-input", "nbval-ignore-output"]
@@ -197,7 +197,7 @@ rho = analysis.ranks(trained, F)
 analysis.in_words(rho.pivot_table(index="width", columns="reading", values="rho", sort=False)).round(2)
 
 # %% mystnb={"figure": {"caption": "Spearman's ρ of F with the dropout rate: mean over seeds by Fisher's z, with its 95% t interval. Left of zero F falls with dropout.", "name": "fig-dropout-rho"}} tags=["hide-input", "nbval-ignore-output"]
-says = f"Over all rates F surely falls with dropout at {analysis.signs_in_words(rho, 'reading', -1)} of the widths"
+says = f"Over all rates F surely falls with dropout at {analysis.signs_in_words(rho, 'reading', -1)}"
 explorer.ranks(rho, says, charts.Axis("reading"))
 
 # %% [markdown]
@@ -212,7 +212,7 @@ on_the_way = on_the_way.assign(rate="rate " + on_the_way.dropout.map("{:g}".form
 on_the_way = statistics.summarize(on_the_way, ["width", "rate", "steps"], F).rename(columns={"width": "neurons"})
 shown = on_the_way[on_the_way.neurons == on_the_way.neurons.iloc[0]]
 says = (
-    f"With {shown.neurons.iloc[0]} neurons F goes, as SAEs train, from {analysis.ends_in_words(shown, 'rate', 'steps')}"
+    f"As SAEs train, F with {shown.neurons.iloc[0]} neurons goes from {analysis.ends_in_words(shown, 'rate', 'steps')}"
 )
 steps = charts.Axis("steps", "training steps of the SAE", "log")
 drawn = charts.lines(on_the_way, steps, explorer.FEATURES, color=charts.Axis("rate", "dropout"), choose="neurons")
@@ -245,7 +245,7 @@ spreads = pd.concat(analysis.ranks(networks, column) for column in analysis.SPRE
 analysis.in_words(spreads.pivot_table(index="width", columns="of", values="rho", sort=False)).round(2)
 
 # %% mystnb={"figure": {"caption": "Spearman's ρ of four quantities with the dropout rate: mean over seeds by Fisher's z, with its 95% t interval. Right of zero they grow with dropout.", "name": "fig-dropout-spread-rho"}} tags=["hide-input", "nbval-ignore-output"]
-says = f"These surely grow with dropout at so many of the widths: {analysis.signs_in_words(spreads, 'of', 1)}"
+says = f"The four quantities surely grow with dropout at {analysis.signs_in_words(spreads, 'of', 1)}"
 explorer.ranks(spreads, says, charts.Axis("of", "quantity"), height=300)
 
 # %% mystnb={"figure": {"caption": "The same quantities relative to the network without dropout; the menu chooses the quantity. Mean of the networks, bands their 95% t interval.", "name": "fig-dropout-spread"}} tags=["hide-input", "nbval-ignore-output"]
@@ -286,7 +286,7 @@ controls = pd.concat([controls, controls[controls.state == "untrained"].assign(d
 controls = controls.rename(columns={"width": "neurons"})
 shown = controls[controls.neurons == controls.neurons.iloc[0]]
 told = analysis.ends_in_words(shown, "state", "dropout")
-says = f"With {shown.neurons.iloc[0]} neurons F goes, from rate 0 to 0.9, from {told}"
+says = f"From rate 0 to 0.9, F with {shown.neurons.iloc[0]} neurons goes from {told}"
 explorer.over_rates(controls, features, says, color=charts.Axis("state", "network"), choose="neurons")
 
 # %% [markdown]

@@ -79,10 +79,10 @@ explorer.psi_by_neurons(by_neurons, analysis.above_in_words(by_neurons))
 # $$
 #
 # where a block is an {term}`attention` or {term}`MLP` layer of the compiled program, $U$ its output layer, and $W$ (N × M) all
-# that learns. It learns in two phases, both on the stream of the compiled program. In the first, what each block reads, at the
-# coordinates that it uses, is brought to what it should read, over every state that it ever meets (a few hundred at most). In the
-# second, what the block makes of that counts too. Every coordinate in use is to come back by itself, so a solution that merges
-# some is not looked for. There is no test set: the question is whether a solution exists.
+# that is learned. This is done in two phases, both on the stream of the compiled program. In the first, what each block reads, at
+# the coordinates that it uses, is brought to what it should read, over every state that it ever meets (a few hundred at most).
+# In the second, what the block makes of that counts too. Every coordinate in use is to come back by itself, so a solution that
+# merges some is not looked for. There is no test set: the question is whether a solution exists.
 #
 # Each size is tried from several random *starts*. A solution in N neurons is one in N + 1 as well. So a start that fails where a
 # smaller N was solved has failed in its *optimisation*, not for want of room.
@@ -233,7 +233,7 @@ analysis.worded(analysis.largest(rows))
 # The best start of each size, on one sequence. The words say what was asked and answered. The first panel is the stream after the
 # last layer, the second what the blocks read of it, the third what the compiled program holds there.
 
-# %% mystnb={"figure": {"caption": "The residual stream of one sequence after the last layer, in as many neurons as the menu picks; what is read of it, ReLU(Wᵀr); and the coordinates of the compiled program. After the last layer only the coordinates called reverse are read; all else is free to be anything by then.", "name": "fig-algorithms-stream"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The residual stream of one sequence after the last layer, in as many neurons as the menu picks; what is read of it, ReLU(Wᵀr); and the coordinates of the compiled program. The title tells of all sequences; the menu chooses the network, by its number of neurons. After the last layer only the coordinates called reverse are read; all else is free to be anything by then.", "name": "fig-algorithms-stream"}} tags=["hide-input", "nbval-ignore-output"]
 from superpos import charts
 
 maps, words = analysis.streams(rows)

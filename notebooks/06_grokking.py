@@ -214,7 +214,7 @@ falls["measure"] = falls.measure.map(wording.in_words)
 shown = falls[falls.net == analysis.MAIN].dropna().drop(columns=["net", "unread"])
 wording.worded(shown.set_index(["measure", "state"]))
 
-# %% mystnb={"figure": {"caption": "Relative fall from between memorising and t10 to the end: mean of the networks and its 95% t interval. Right of zero a measure falls, left of zero it rises. Before, after: the activation.", "name": "fig-grokking-fall"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Relative fall: one minus the value at the end over that between memorising and t10, when 10% of the test pairs are right; mean of the networks and its 95% t interval. Right of zero a measure falls, left of zero it rises. Before, after: the activation.", "name": "fig-grokking-fall"}} tags=["hide-input", "nbval-ignore-output"]
 explorer.falls(shown, wording.falls(shown, analysis.DECAY))
 
 # %% mystnb={"figure": {"caption": "Networks and controls against training step; the menu chooses the measure. Mean of the networks and its 95% t interval.", "name": "fig-grokking-controls"}} tags=["hide-input", "nbval-ignore-output"]
@@ -291,7 +291,7 @@ analysis.health(rows)
 # %% [markdown]
 # Every chain of a network trained here, at three checkpoints, burn-in included:
 
-# %% mystnb={"figure": {"caption": "Loss along each chain, mean of ten steps, at three checkpoints of a network; the menu chooses the setting. Draws before step 100 are dropped. Dashed: guessing.", "name": "fig-grokking-chains"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Loss along each chain, mean of ten steps, at three checkpoints of a network. The title tells of both settings; the menu chooses which is drawn. Draws before step 100 are dropped. The level dashed line is the loss of guessing; a dashed curve is the second chain.", "name": "fig-grokking-chains"}} tags=["hide-input", "nbval-ignore-output"]
 import math
 
 training = task.train(task.Network(width=48, seed=1, steps=900), keep=[300, 600])

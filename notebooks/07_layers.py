@@ -170,7 +170,7 @@ if pythia:
 (layers,) = here.rows("layers")
 main = analysis.sites(rows, analysis.L1)
 one = main.iloc[0]
-print("one of the models:", layers.model[0])
+print("one of the models:", analysis.model_in_words(layers.model[0]))
 print(
     f"{layers.seed.nunique()} networks of {layers.layer.max() + 1} layers, N {one.n_neurons}, D {one.n_codes}, "
     f"{one.n_texts:,} texts, {one.n_tokens:,} tokens"
@@ -343,7 +343,7 @@ analysis.quality(rows).rename_axis(["read in", "site"])
 effects = analysis.effects(rows)
 effects
 
-# %% mystnb={"figure": {"caption": "F against depth in the network of seed 1 by our SAE and by another one; the menus choose the other SAE and the kind of site.", "name": "fig-layers-variations"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "F against depth in the network of seed 1 by our SAE and by another one; the menus choose the other SAE and the kind of site. The title tells of all the other SAEs, and of all sites.", "name": "fig-layers-variations"}} tags=["hide-input", "nbval-ignore-output"]
 explorer.variations(analysis.beside_ours(rows), effects)
 
 # %% [markdown]

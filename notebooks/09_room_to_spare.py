@@ -184,8 +184,8 @@ names = "adversarial_masking", "adversarial_resnet_masking"
 checks = pd.concat([here.committed[name] for name in names])
 checks = checks.query("architecture not in @analysis.DEEP")
 for name, lost in analysis.lost_to_more_steps(checks).groupby("architecture"):
-    told = f"{lost.max():.2f} at most, of {len(lost)} networks"
-    print(f"{naming.word(name)}: five times the steps lower accuracy by {told}")
+    told = f"{lost.max():.2f} ({len(lost)} network{'s' if len(lost) > 1 else ''})"
+    print(f"{naming.word(name)}: five times the steps lower accuracy by at most {told}")
 groups = checks.groupby(["architecture", "check"], sort=False)
 means = groups[["accuracy", "passed"]].mean()
 naming.shown(means.unstack("architecture"))
@@ -272,7 +272,7 @@ naming.shown(analysis.pooled(lines, "claim"))
 of_lines = lines.set_index(["line", "update"])
 naming.shown(of_lines[["slope", "low", "high", "q", "q_p", "n"]])
 
-# %% mystnb={"figure": {"caption": "H3 for each number of classes (fixed effects), and pooled with random effects, under both updates: change of the slope with a unit of ln(width), and 95% intervals. Dashed: no change. The paper's: 0.220 and 1.96 of its standard errors, 0.037.", "name": "fig-room-h3"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "H3 for each number of classes (fixed effects), and pooled with random effects, under both updates: change of the slope with a unit of ln(width), and 95% intervals. Dashed: no change. The paper's number is 0.220; its bar is 1.96 standard errors, each 0.037, to either side.", "name": "fig-room-h3"}} tags=["hide-input", "nbval-ignore-output"]
 says = f"With a unit of ln(width) the slope changes by {analysis.pooled_in_words(lines)}"
 explorer.forest(analysis.forest(lines, *analysis.H3), "a unit of ln(width)", says, 420)
 
@@ -334,16 +334,16 @@ options = choices.by_option(h3, analysis.H3[0])
 explorer.every_choice(options, f"H3: {choices.told(options)}")
 
 # %% [markdown]
-# H2's intervals are of as many conditions as numbers of classes were run, H3's of four numbers of classes, both with random
-# effects. With so few degrees of freedom *surely* is rare even where an effect is there. By network, measure and update; here
-# combinations that come to the same, since all networks are above chance, count once:
+# An interval of H2 rests on one condition for each number of classes that was run, one of H3 on four numbers of classes; both are
+# by random effects. With so few degrees of freedom *surely* is rare even where an effect is there. The table has them by network,
+# measure and update; here combinations that come to the same, since all networks are above chance, count once:
 
 # %%
 naming.shown(choices.sides(h2.dropna(), h3.dropna()))
 
 # %% [markdown]
 # H3 under one other choice at a time, by network; in brackets its interval, then how many conditions it is made of. Other SAEs
-# read MLPs under the paper's update alone, and not those of all widths.
+# read MLPs under the paper's update alone, and not those of the largest width.
 
 # %%
 naming.shown(choices.beside(choices.one_other_choice(h3)))

@@ -112,14 +112,15 @@ for row in said.sort_values("layer").itertuples():
 #    squares) and priced in bits a row:
 #
 #    $$
-#    \underbrace{H(\text{which codes are active})}_{\text{tree of Chow and Liu}} +
+#    \underbrace{H(\text{active codes})}_{\text{which codes are active}} +
 #    \underbrace{\sum_j q_j \tfrac12\log_2\!\Big(1 + \frac{\sigma_j^2}{\delta}\Big)}_{\text{how active}} +
-#    \underbrace{\sum_d \tfrac12\log_2\!\Big(1 + \frac{r_d}{\delta}\Big)}_{\text{what is left}} +
+#    \underbrace{\sum_d \tfrac12\log_2\!\Big(1 + \frac{r_d}{\delta}\Big)}_{\text{what is left over}} +
 #    \underbrace{\frac{D N \log_2 n}{2n}}_{\text{the dictionary}}
 #    $$
 #
-#    Here $H$ is the entropy, $q_j$ the share of rows on which code $j$ is active, $\sigma_j^2$ its variance there, $r_d$ what is
-#    left of dimension $d$, and $\delta$ a hundredth of the largest variance. There are $n$ rows, $N$ neurons and $D$ codes.
+#    The words below the braces say what the bits are for. $H$ is the entropy of which codes are active together, as a tree
+#    of Chow and Liu gives it, $q_j$ the share of rows on which code $j$ is active, $\sigma_j^2$ its variance there, $r_d$ what
+#    is left of dimension $d$, and $\delta$ a hundredth of the largest variance. There are $n$ rows, $N$ neurons and $D$ codes.
 #    Codes that stand for two features at once, or for a part of one, are joined as long as that saves bits.
 # 4. **F is taken in the space of the activations.** The share of a code is how long a vector it writes,
 #    $p_j \propto \sum_s z_{sj}\lVert d_j\rVert$, where $z_{sj}$ is code $j$ in row $s$ and $d_j$ its direction. So $F$ does not
@@ -183,7 +184,7 @@ analysis.in_words(analysis.by_kind(analysis.nothing(here.committed))[["worlds", 
 # Choose a kind of world, and see every reader against the truth. A reader that stands at one for every kind could be relied on
 # without further checks.
 
-# %% mystnb={"figure": {"caption": "Features read over features planted, by reader. The menu below the chart picks the kind of world; a dot is a world; on the dashed line the reader is right.", "name": "fig-readers"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Features read over features planted, by reader. The menu below the chart picks the kind of world that is drawn; the title tells, for each reader, of the kind that is worst for it. A dot is a world; on the dashed line the reader is right.", "name": "fig-readers"}} tags=["hide-input", "nbval-ignore-output"]
 beside = analysis.beside(answers)
 explorer.reader_explorer(beside.assign(kind=beside.kind.replace(analysis.KINDS)))
 
@@ -223,7 +224,7 @@ analysis.in_words(analysis.named(scored)[["reader", "kind", "truth", "F"]]).set_
 # hold. A family of a hundred, of a seed that no other row of this book uses, is counted from 10,000 activations of each. The
 # sparsest of them show a feature in one row of a thousand, and so in ten rows of these.
 
-# %% mystnb={"figure": {"caption": "Toy models: features counted from activations against F of the weights, by the shares of ‖W_i‖². Refused are the densest, which are as short as Gaussian noise, and those whose dictionaries disagree, mostly where features are rare.", "name": "fig-toys"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Toy models: features counted from activations against F of the weights, by the shares of ‖Wᵢ‖². Refused are the densest, which are as short as Gaussian noise, and those whose dictionaries disagree, mostly where features are rare.", "name": "fig-toys"}} tags=["hide-input", "nbval-ignore-output"]
 known = analysis.toys(here.committed)
 explorer.toys(known, analysis.of_toys(known))
 

@@ -49,7 +49,7 @@ from superpos.findings.pretrained import analysis, explorer, runs, task
 
 here = chapter.begin(results, committed, cluster, digits=2)
 
-# %% mystnb={"figure": {"caption": "ψ over depth: a line for each of three SAEs, a band for the count. Where the count refuses, it has no dot, and its band is the range that the activations admit. The menus choose the network and its state; click the legend to single out a reading.", "name": "fig-published-readings"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "ψ over depth: a line for each of three SAEs, a band for the count. Where the count refuses, it has no dot, and its band is the range that the activations admit. The title tells of all networks; the menus choose one, and its state. Click the legend to single out a reading.", "name": "fig-published-readings"}} tags=["hide-input", "nbval-ignore-output"]
 explorer.by_reading(analysis.readings(here.committed["pretrained"]))
 
 # %% [markdown]
@@ -137,7 +137,7 @@ _ = here.rows("pretrained", "pretrained_top")
 # %% [markdown]
 # ## For which layers does the count answer?
 
-# %% mystnb={"figure": {"caption": "Layers that the count answers for, of those that were read. The tooltip says why it refused the others.", "name": "fig-published-refused"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Layers that the count answers for, of those that were read. The tooltip says why it refused the others. An empty cell was not read: for want of time the count was not tried on SmolLM2's controls.", "name": "fig-published-refused"}} tags=["hide-input", "nbval-ignore-output"]
 answered = analysis.refused(here.committed)
 explorer.counted(answered, analysis.colours(answered), analysis.in_words(here.committed))
 
@@ -171,7 +171,7 @@ agreement.pivot(index="network", columns="pair", values="r").loc[agreement.netwo
 # Choose a network and an SAE. Where the line of the trained network runs no higher than those of the controls, what the SAE
 # counts is in any network of this shape, or in the values of single neurons.
 
-# %% mystnb={"figure": {"caption": "ψ over the layers, of the trained network, its untrained twin and the shuffled layer, by network and SAE.", "name": "fig-published-layers"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "ψ over the layers, of the trained network, its untrained twin and the shuffled layer. The menus choose the network and the SAE; the title tells of all of them.", "name": "fig-published-layers"}} tags=["hide-input", "nbval-ignore-output"]
 medians = analysis.beside_controls(here.committed)
 explorer.beside_controls(analysis.by_layer(here.committed), medians)
 
@@ -234,7 +234,7 @@ print(analysis.positions(here.committed))
 # %% [markdown]
 # The same for images, on this machine: cuttings of two photographs, and four codes of a late block of EfficientNet-Lite0.
 
-# %% mystnb={"figure": {"caption": "Cuttings that move four codes of a late block of EfficientNet-Lite0 most, the strongest first: a line a code. Of each cutting one position is what moves it.", "name": "fig-published-codes"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Cuttings that move four codes of a late block of EfficientNet-Lite0 most. Each row is a code; in a row the cutting that moves it most stands first. It is one spot of a cutting that does so.", "name": "fig-published-codes"}} tags=["hide-input", "nbval-ignore-output"]
 network, images = task.load("efficientnet", True, 24, 0, "photographs"), task.images("photographs", 24, 0)
 sae = readings.changed("TopK", length=0.1)
 moved = top_rows(network.model, network.data, "blocks.4.2", sae=sae, n_codes=4, n_rows=6, n_samples=2000)

@@ -111,7 +111,7 @@ analysis.side_by_side(small)
 # %% [markdown]
 # Seconds differ from run to run, so this page says only that. What repeats is what was read: loss and $F$.
 
-# %% mystnb={"figure": {"caption": "What the rows computed just now on this machine allow of the answer: loss and F of our fit over those of plain PyTorch, mean over the seeds; the bars run from the lowest to the highest seed where there are only two, else they are 95% t intervals. On the dashed line at 1 both read the same.", "name": "fig-cost-here"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "What the rows computed just now on this machine allow of the answer: loss and F of our fit over those of plain PyTorch, mean over the seeds; the bars, where they are long enough to be seen, run from the lowest to the highest seed (from three seeds on they are 95% t intervals). On the dashed line at 1 both read the same.", "name": "fig-cost-here"}} tags=["hide-input", "nbval-ignore-output"]
 explorer.same_number(analysis.agreement(small))
 
 # %% [markdown]
@@ -226,7 +226,7 @@ shown[columns].set_index("rows")
 
 # %%
 grows = analysis.exponents(costs)
-grows
+grows.round(1)
 
 # %% mystnb={"figure": {"caption": "Seconds of one training step on a batch of 128 rows against neurons, D = 4N, one thread. Below a hundred neurons the fixed price of small operations rules; beyond, the time should grow with N², as the operations do.", "name": "fig-cost-neurons"}} tags=["hide-input", "nbval-ignore-output"]
 wide = analysis.along(costs, "n_neurons", "products")
@@ -247,7 +247,8 @@ explorer.memory(analysis.memory(costs))
 
 # %%
 widest = wide[wide.n_neurons == 4096].set_index("products")
-analysis.projection(widest, steps_language, tokens_language, workers)
+hours = analysis.projection(widest, steps_language, tokens_language, workers)
+hours.rename(columns={"hours on one core": "hours, each worker one core"})
 
 # %% [markdown]
 # The last line is `sweep.run(…, cluster="tcp://HOST:8786")`: fits are independent, so a Dask cluster divides the time

@@ -19,7 +19,7 @@ def what_holds(table: pd.DataFrame) -> alt.LayerChart:
     chart = cells(table, "reading", "label", "word", COLORS, ("value", "low", "high", "n", "identified"))
     return titled(
         in_lines(chart),
-        f"All SAEs say the same of {firm} of {n} statements; the count refuses {refused} of them",
+        f"All SAEs decide {firm} of {n} statements alike; the count refuses {refused} of them",
         "A table of statements by readings, whose cells say holds, falls, undecided, refused or not run.",
         per_line=48,
         width=260,

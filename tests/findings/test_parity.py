@@ -454,9 +454,7 @@ def test_the_pictures_say_what_their_rows_say():
     table = analysis.changes(falling())
     assert table.change.tolist() == pytest.approx([-50, 100 * (16 / 36 - 1)])
     assert table.low.isna().tolist() == [True, False], "two networks are too few for an interval"
-    assert (
-        " ".join(explorer.changes(table).title) == "With dropout F changes by −50% to −50% (all inputs), over 1 widths"
-    )
+    assert explorer.changes(table).title == "With dropout F changes by −50% (all inputs), at one width"
 
 
 @pytest.mark.parametrize(

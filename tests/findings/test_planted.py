@@ -106,7 +106,7 @@ def test_layers_beside_their_controls():
     above = analysis.above_trained(layers)
     assert above == {"untrained (control)": 1, "shuffled (control)": 2}
     title = " ".join(explorer.layers_and_controls(layers, above).title)
-    assert "than in the trained network for the untrained control in 1 and for the shuffled control in 2" in title
+    assert "is read from the untrained control in 1 of 2 layers and from the shuffled control in 2 of 2 layers" in title
 
 
 def test_images_of_one_class():

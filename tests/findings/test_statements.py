@@ -229,7 +229,7 @@ def test_more_features_than_neurons_by_hand(table, reading, word):
 def test_titles_of_figures_count_the_rows():
     table = statements.labelled(told(**SAID).assign(statement=["h1"] * 4 + ["h2"] * 4 + ["h3"] * 4 + ["toy"] * 4))
     assert (
-        "All SAEs say the same of 2 of 4 statements; the count refuses 1"
+        "All SAEs decide 2 of 4 statements alike; the count refuses 1"
         in explorer.what_holds(table).to_dict()["description"]
     )
     said = explorer.on_a_side(table, "Attacks", "ln F").to_dict()["description"]

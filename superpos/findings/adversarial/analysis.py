@@ -336,8 +336,13 @@ def resnet_in_words(rows: pd.DataFrame) -> str:
         "{:.1f} [{:.1f} to {:.1f}] at {:g}".format(*statistics.mean_interval(by_seed[w]), w) for w in by_seed.columns
     ]
     value, low, high = statistics.mean_interval(on_width(by_seed))
-    way = "rises" if low > 0 else "falls" if high < 0 else "neither surely rises nor surely falls"
-    told = f"By the width the slope of F on ε is {join(each)}. It {way} with the width, by {value:.1f} [{low:.1f} to {high:.1f}]"
+    change = "by" if low > 0 or high < 0 else "which is a change of"
+    if high < 0:
+        way, value, low, high = "falls", -value, -high, -low
+    else:
+        way = "rises" if low > 0 else "neither surely rises nor surely falls"
+    change = f"{change} {value:.1f} [{low:.1f} to {high:.1f}]"
+    told = f"By the width the slope of F on ε is {join(each)}. It {way} with the width, {change}"
     return f"{told} a unit of ln(width), over {len(by_seed)} seeds; in the paper it rises.".replace("-", "−")
 
 

@@ -90,7 +90,7 @@ def h3_slope(rows: Rows) -> Iterator[Claim]:
     for (architecture, name), update in itertools.product((("mlp1", "mlp"), ("cnn1", "cnn")), ("leak", "corrected")):
         mine = conditions[(conditions.architecture == architecture) & (conditions["update"] == update)]
         lines, other = analysis.lines(mine), "" if update == "leak" else CORRECTED
-        ran = ", ".join(map(str, sorted(mine.width.unique()))) or "not run"
+        ran = f"of width {', '.join(map(str, sorted(mine.width.unique())))}" if len(mine) else "not run"
         text = f"Slope of F on ε rises with ln(width), in sign{_in(other)}: {naming.word(architecture)} {ran}; {_sides(lines)}"
         estimate, suffix = _pooled(lines, "number of classes"), "" if update == "leak" else "_corrected"
         full, where = f"adversarial.h3_sign_{name}{suffix}", f"{ATTACKS}, H3"
@@ -102,9 +102,13 @@ def _sides(lines: pd.DataFrame) -> str:
     surely = analysis.surely(2 * stats.norm.sf(lines.slope.abs() / lines.variance**0.5))
     signs = np.sign(lines.slope).where(surely, 0)
     return "; ".join(
-        f"of {len(of)} numbers of classes {(of > 0).sum()} surely rise, {(of < 0).sum()} surely fall"
+        f"of {len(of)} numbers of classes {_do((of > 0).sum(), 'rise')}, {_do((of < 0).sum(), 'fall')}"
         for where, of in signs.groupby(lines["where"], sort=False)
     )
+
+
+def _do(n: int, does: str) -> str:
+    return f"{n} surely {does}{'s' if n == 1 else ''}"
 
 
 def _of_resnet(rows: Rows, file: str) -> tuple[str, pd.DataFrame]:
@@ -120,7 +124,11 @@ def _of_resnet(rows: Rows, file: str) -> tuple[str, pd.DataFrame]:
     accuracy = " to ".join(dict.fromkeys(f"{end:.2f}" for end in (accuracies.min(), accuracies.max())))
     sizes = "".join(f", {n} epochs on {m} images a class" for n, m in plain.groupby(["epochs", "per_class"]).groups)
     which = f"ResNet-18, CIFAR-10{'' if images == 'cifar10' else ' (JPEG copy)'}"
-    return f"{which}{sizes}, clean test accuracy at ε = 0 {accuracy}", conditions
+    return f"{which}{sizes} (clean test accuracy at ε = 0: {accuracy})", conditions
+
+
+def _of_the_width(width: float) -> str:
+    return "full width" if width == 1 else f"{width:g} of the width"
 
 
 def resnet_width_slope(rows: Rows) -> Claim:
@@ -147,7 +155,7 @@ def resnet_widths(rows: Rows) -> Iterator[Claim]:
             if file == WIDE:
                 estimate = mean_of(by_seed[row.width], "seed, a network for each radius")
             text, paper = (
-                f"{which}: slope of F on ε at {row.width:g} of the width",
+                f"{which}: slope of F on ε at {_of_the_width(row.width)}",
                 {0.25: -1.6, 0.5: 10.0, 1.0: 44.0, 2.0: 78.0}[row.width],
             )
             name = f"adversarial.resnet_{row.width:g}{'_few' if file == OF_RESNET else ''}"

@@ -17,6 +17,7 @@ from superpos.sweep import Rows
 
 F, RECIPE = "effective_features", "paper's recipe"
 SETTING = ["program", "way", "n_neurons"]
+DOES = {"reverse": "reversing", "sort": "sorting", "sort_unique": "sorting without repeats"}  # a program in a sentence
 WORDS = {  # a column, level or entry of the tables that the chapter shows: its words
     "n_neurons": "neurons N", "N": "neurons N", "M": "coordinates", "read": "coordinates read", "used": "coordinates ever on",
     "difference": "difference to JAX", "right": "answered right", "best": "best start", "gap": "mean start below it",
@@ -162,7 +163,7 @@ def superposition_of(table: pd.DataFrame) -> pd.DataFrame:
 def above_in_words(table: pd.DataFrame) -> str:
     """In how many programs of `superposition` ψ is above 1, its whole interval, while every network answers everything."""
     above = table[table.solved & (table.low > 1)].program.unique()
-    where = f" ({join(list(above))})" if len(above) else ""
+    where = f" ({join([DOES.get(one, one) for one in above])})" if len(above) else ""
     return f"In {len(above)} of {table.program.nunique()} programs ψ is above 1 while every network answers everything{where}"
 
 
@@ -177,7 +178,7 @@ def here(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def smallest_in_words(rows: Rows) -> str:
     """The smallest number of neurons in which some start solves each program, compressed and from scratch."""
     smallest = starts(rows).query("solved").groupby(["program", "way"]).n_neurons.min().unstack()
-    told = [f"{one.Index} {one.compressed:g} compressed, {one.scratch:g} from scratch" for one in
+    told = [f"{DOES.get(one.Index, one.Index)}, {one.compressed:g} compressed, {one.scratch:g} from scratch" for one in
             smallest.rename(columns={"from scratch": "scratch"}).itertuples()]  # fmt: skip
     return f"The fewest neurons in which some network answers everything: {'; '.join(told)}"
 
@@ -187,7 +188,8 @@ def passes_in_words(table: pd.DataFrame) -> str:
     table = table[table.which.str.endswith("compressed") & table["of"].str.startswith("layer")]
     last = table[table.layer == table.groupby("which").layer.transform("max")]
     at = last[last[F] > last.n_neurons].groupby("which").n_neurons.max()
-    told = [f"{n} ({which.partition(',')[0]})" for which, n in at.items()]
+    names = [which.partition(",")[0] for which in at.index]
+    told = [f"{n} ({DOES.get(name, name)})" for name, n in zip(names, at, strict=True)]
     passes = f"passes N at N = {join(told)}" if told else "stays at N or below"
     return f"As a program is compressed, F after the last layer {passes}"
 
@@ -197,8 +199,9 @@ def between_readings_in_words(table: pd.DataFrame) -> str:
     table = table[(table.which == table.which.iloc[0]) & (table.reading != "F = N")]
     own = table[table.n_neurons == table.n_neurons.max()].sort_values(F)
     low, high = own.iloc[0], own.iloc[-1]
+    program, way = low.which.split(", ")
     ends = f"from {low[F]:.0f} ({low.reading}) to {high[F]:.0f} ({high.reading})"
-    return f"F by {len(own)} readings of the same networks: {ends} for {low.which} to N = {low.n_neurons}"
+    return f"F by {len(own)} readings of the same networks: {ends} for {DOES.get(program, program)}, {way} to N = {low.n_neurons}"
 
 
 def solved_again(rows: Rows) -> pd.DataFrame:
@@ -275,7 +278,8 @@ def streams(rows: Rows, sequence: Sequence[int] = (3, 1, 4, 4, 2)) -> tuple[pd.D
             read = model.read(after[-1])
         n, answer = len(model.W), [compiled.task.outputs[i] for i in logits[0, 1:].argmax(-1)]
         right = "right" if answer == list(sequence[::-1]) else "wrong"
-        words.append((n, f"{list(sequence)} → {answer}: {right}\n({best[n]:.2%} of all sequences right)", best[n]))
+        share = "all sequences" if best[n] == 1 else f"{best[n]:.2%} of all sequences"
+        words.append((n, f"{list(sequence)} → {answer}: {right}\n(this network answers {share} right)", best[n]))
         maps.append(cells(n, "stream r", after[-1][0], [str(i) for i in range(n)]))
         read_maps.append(cells(n, "what is read: ReLU(Wᵀr)", read[0], known))
     native = cells(None, "the compiled stream", compiled.model.streams(tokens)[0][-1][0], known)

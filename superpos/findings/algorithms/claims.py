@@ -75,7 +75,7 @@ def psi_solved(rows: Rows) -> Iterator[Claim]:
         suffix, unit, source, other = READINGS[reading]
         text = f"Algorithms: largest ψ with {program} solved, at N = {n} {way}, is below 1"
         if suffix:
-            setting = f"solved at N = {n} {way}, {RECIPE}, best start (n: SAE seeds)"
+            setting = f"solved at N = {n} {way}, by the {RECIPE}, best start (n counts SAE seeds)"
             text = f"Algorithms: ψ with {program} {setting}, is below 1"
         name, estimate = f"algorithms.psi_max_solved_{program}{suffix}", mean_of(own.psi, unit)
         rule = OnSide(-1, than=1)
@@ -90,7 +90,9 @@ def f_level(rows: Rows) -> Iterator[Claim]:
         own = own[{ALL_BUT_LAST: ~last, LAST: last, SCRATCH: last | ~last}[part]]
         for reading, of_reading in own[own.reading.isin(READINGS)].groupby("reading"):
             suffix, unit, source, other = READINGS[reading]
-            how = f", {RECIPE}, {part} (n: SAE seeds)" if suffix else f" N = {own.n_neurons.iloc[0]}, {part}"
+            how = (
+                f", by the {RECIPE}, {part} (n counts SAE seeds)" if suffix else f" N = {own.n_neurons.iloc[0]}, {part}"
+            )
             text = f"Algorithms: F of {program} at its native size{how}"
             estimate = mean_of(of_reading.groupby("network")[F].mean(), unit)
             rule, whole = MeetsPaper(error), f"algorithms.{name}{suffix}"

@@ -11,6 +11,7 @@ N = Axis("n_neurons", "neurons N of the stream", "log")
 FEW = Axis("n_neurons", "neurons N of the stream")  # for a handful of sizes
 FEATURES = Axis("effective_features", "effective features F", "log")
 PSI = Axis("psi", "superposition ψ = F / N")
+MENU = "program and way"
 
 
 def psi_by_neurons(table: pd.DataFrame, says: str, along: Axis = N) -> alt.LayerChart:
@@ -34,7 +35,7 @@ def accuracy(table: pd.DataFrame, says: str) -> alt.LayerChart:
 def features(table: pd.DataFrame, color: Axis, says: str, cross: str | None = None) -> alt.LayerChart:
     """F over neurons, beside the line F = N (`analysis.by_layer`, `analysis.by_reading`)."""
     return titled(
-        lines(table, N, FEATURES, color=color, choose="which", cross=cross),
+        lines(table.rename(columns={"which": MENU}), N, FEATURES, color=color, choose=MENU, cross=cross),
         says,
         f"Lines of effective features against neurons by {color.words}, with the line F = N, and a menu for program and way.",
     )

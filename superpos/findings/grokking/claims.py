@@ -102,7 +102,11 @@ def falls(rows: Rows) -> list[Claim]:
         _mean("f_fall", text, analysis.falls(rows, "F, pre"), OnSide(1), protocol=OURS),
         _mean("f_fall_published", f"{text}, by the paper's recipe", by_recipe, OnSide(1)),
         _mean(
-            "f_fall_post", "the same after the activation", analysis.falls(rows, "F, post"), OnSide(1), protocol=AFTER
+            "f_fall_post",
+            f"{text}, read after the activation",
+            analysis.falls(rows, "F, post"),
+            OnSide(1),
+            protocol=AFTER,
         ),
     ]
     for name, net in {"wide": "MLP, 128 neurons", "transformer": "transformer, 512 neurons"}.items():

@@ -134,6 +134,15 @@ def site_in_words(site: str) -> str:
     return "embedding" if kind == "embed" else f"{KINDS[kind]}, layer {layer}"
 
 
+def model_in_words(model: str) -> str:
+    """The text of a small model in words."""
+    one = Small.parse(model)
+    return (
+        f"{one.layers} layers, {one.width} neurons, a vocabulary of {one.vocabulary:,}, texts of {one.context} tokens, "
+        f"{one.steps:,} steps on {one.batch} texts each"
+    )
+
+
 def curves(table: pd.DataFrame) -> pd.DataFrame:
     """The curves in rows of `Survey.rows`: a row a site and number of texts, in order.
 

@@ -44,7 +44,12 @@ def mlp_over_attention(rows: Rows) -> list[Claim]:
     ratio, before = (analysis.mlp_over_attention(rows, reading) for reading in (L1, UNTRAINED))
     return [
         _above_one("mlp_over_attention", "F of MLPs over F of attention", ratio, 36.9 / 17.0),
-        _above_one("mlp_over_attention_gain", "the same, over what it is before training", ratio / before, where=""),
+        _above_one(
+            "mlp_over_attention_gain",
+            "F of MLPs over F of attention, divided by that ratio before training",
+            ratio / before,
+            where="",
+        ),
     ]
 
 
@@ -55,8 +60,8 @@ def hunchback(rows: Rows) -> list[Claim]:
         "depth at which F of the residual stream peaks",
         "inside the residual stream over the larger of its ends",
     )
-    means = f"{twonn['at'].mean():.2f}, less that at which F does, {stream['at'].mean():.2f}"
-    together = f"depth at which TwoNN peaks in the residual stream, {means}"
+    at, at_F = twonn["at"].mean(), stream["at"].mean()
+    together = f"depth at which TwoNN peaks in the residual stream ({at:.2f}) minus that at which F peaks ({at_F:.2f})"
     a_layer = NearZero(1 / (analysis.sites(rows, L1).layer.max() + 1))
     return [
         _claim("hunchback", place, mean_of(stream["at"], UNIT), MeetsPaper(error=1 / 12), 2 / 6),

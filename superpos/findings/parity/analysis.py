@@ -12,6 +12,7 @@ import pandas as pd
 
 from superpos import statistics
 from superpos.answers import join, number
+from superpos.readings import in_words as spoken
 
 F = "effective_features"
 CONTROLS = ("untrained", "shuffled labels", "shuffled columns")
@@ -54,13 +55,14 @@ WORDS = {  # columns and index names, as tables show them
     "of": "quantity",
     "fall": "relative fall",
     "by 0.2": "part of it done at 0.2",
+    "protocol": spoken("protocol"),
 }
 
 
 def in_words(table: pd.DataFrame, **others: str) -> pd.DataFrame:
     """A table whose column heads and index names are words, those of WORDS and `others`."""
     words = WORDS | others
-    table = table.rename(columns=words)
+    table = table.rename(columns=words, index={"protocol": words["protocol"]})
     axes = {"index": [words.get(name, name) for name in table.index.names]}
     axes |= {"columns": [words.get(name, name) for name in table.columns.names]}
     return table.rename_axis(**axes)
@@ -247,18 +249,20 @@ def fallen_in_words(looks: pd.DataFrame) -> str:
 def flat_in_words(slopes: pd.DataFrame, within: float) -> str:
     """At how many λ the interval of the slope lies between ± `within`, by reading, in words."""
     flat = ((slopes.low >= -within) & (slopes.high <= within)).groupby(slopes.reading, sort=False)
-    return join(
-        [f"{inside} of {n} ({name})" for name, inside, n in zip(flat.sum().index, flat.sum(), flat.size(), strict=True)]
-    )
+    return _counted(flat.sum(), flat.size(), "values of λ")
 
 
 def signs_in_words(lines: pd.DataFrame, by: str, direction: int) -> str:
     """At how many widths the interval of ρ lies above zero (direction 1) or below it (−1), by a column, in words."""
     ends = lines.low if direction > 0 else -lines.high
     sure = (ends > 0).groupby(lines[by], sort=False)
-    return join(
-        [f"{there} of {n} ({name})" for name, there, n in zip(sure.sum().index, sure.sum(), sure.size(), strict=True)]
-    )
+    return _counted(sure.sum(), sure.size(), "widths")
+
+
+def _counted(found: pd.Series, of: pd.Series, what: str) -> str:
+    """Counts with their names in words; the first says of what."""
+    told = zip(found.index, found, of, strict=True)
+    return join([f"{m} of {n}{'' if i else f' {what}'} ({spoken(name)})" for i, (name, m, n) in enumerate(told)])
 
 
 def ends_in_words(means: pd.DataFrame, by: str, along: str, value: str = F) -> str:

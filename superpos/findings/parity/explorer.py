@@ -5,6 +5,7 @@ import pandas as pd
 
 from superpos.answers import join, number
 from superpos.charts import Axis, intervals, lines, titled
+from superpos.readings import in_words
 
 F = "effective_features"
 SIZE = Axis("n_codes", "codes D", "log")
@@ -85,11 +86,13 @@ def lengths(table: pd.DataFrame, says: str, rule: dict[str, float], choose: tupl
 
 def changes(table: pd.DataFrame) -> alt.LayerChart:
     """Change of F from dropout 0 to 0.9, a dot a reading and width (`analysis.changes`); its title tells the range by reading."""
+    table = table.assign(reading=table.reading.map(in_words))
     ends = table[table.reading != "the paper"].groupby("reading", sort=False).change.agg(["min", "max"])
     told = [
-        f"{round(one['min']):+d}% to {round(one['max']):+d}% ({name})".replace("-", "−")
+        f"{' to '.join(dict.fromkeys(_signed(one[end]) for end in ('min', 'max')))} ({name})"
         for name, one in ends.iterrows()
     ]
+    n = table.width.nunique()
     chart = intervals(
         table,
         Axis("change", "change of F from dropout 0 to 0.9, in %", domain=(-100, 100)),
@@ -101,16 +104,22 @@ def changes(table: pd.DataFrame) -> alt.LayerChart:
         layer.mark.clip = True
     return titled(
         below(chart),
-        f"With dropout F changes by {join(told)}, over {table.width.nunique()} widths",
+        f"With dropout F changes by {join(told)}, {f'over {n} widths' if n > 1 else 'at one width'}",
         "Dots with intervals: change of effective features with dropout, by width, one a reading and one of the paper.",
-        height=52 * table.width.nunique(),
+        height=52 * n,
     )
+
+
+def _signed(change: float) -> str:
+    """A change in whole per cent with its sign; zero has none."""
+    return f"{round(change):+d}%".replace("-", "−") if round(change) else "0%"
 
 
 def over_rates(
     table: pd.DataFrame, value: Axis, says: str, *, color: Axis = NEURONS, **drawn: object
 ) -> alt.LayerChart:
     """A mean over the dropout rate, a line for each value of a column, with what `charts.lines` takes besides."""
+    table = table.assign(reading=table.reading.map(in_words)) if "reading" in table else table
     menu = f", with a menu for the {drawn['choose']}" if "choose" in drawn else ""
     shows = f"Lines of {value.words} against dropout rate, one for each value of {color.words}{menu}."
     chart = lines(table, RATE, value, color=color, **drawn)
@@ -121,6 +130,7 @@ def over_rates(
 def ranks(table: pd.DataFrame, says: str, color: Axis, height: int = 240) -> alt.LayerChart:
     """Spearman's ρ with the dropout rate, dots with intervals by width (`analysis.ranks`)."""
     axis = Axis("rho", "Spearman's ρ with the dropout rate", domain=(-1, 1))
+    table = table.assign(**{color.column: table[color.column].map(in_words)})
     chart = intervals(table.assign(line=table.width + " neurons"), axis, "line", color=color, rule=0)
     return titled(
         below(chart),

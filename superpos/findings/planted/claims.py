@@ -11,11 +11,14 @@ WHO = {"protocol": "this book's protocol", "published": "the paper's recipe"}
 
 def planted_errors(rows: Rows) -> list[Claim]:
     """How far F is from the number of planted features, by each reading."""
-    text, unit = "Planted features: mean error of F relative to their number, {} (0 is right)", "seed of data and SAE"
+    text, unit = (
+        "Planted features: mean error of F relative to their number, by {} (0 is right)",
+        "seed of data and SAE",
+    )
     return [
         Claim(
             f"measure.planted_error_{name}",
-            text.format(name),
+            text.format(WHO[name]),
             "planted.csv",
             mean_of(error, unit),
             MeetsPaper(),

@@ -79,10 +79,13 @@ def read_over_planted(ratios: pd.DataFrame, to: int = 1) -> alt.LayerChart:
 
 def layers_and_controls(layers: pd.DataFrame, above: dict[str, int]) -> alt.LayerChart:
     """ψ of each layer of a trained network and of its controls (`analysis.own_layers`, `analysis.above_trained`)."""
-    told = [f"for the {state.replace(' (control)', '')} control in {times}" for state, times in above.items()]
+    n = layers.layer.nunique()
+    told = [
+        f"from the {state.replace(' (control)', '')} control in {times} of {n} layers" for state, times in above.items()
+    ]
     return titled(
         intervals(layers, PSI, "layer", color=Axis("state", "activations"), rule=1),
-        f"Of {layers.layer.nunique()} layers, ψ is higher than in the trained network {join(told)}",
+        f"A higher ψ than in the trained network is read {join(told)}",
         "Dots with intervals: superposition of each layer for the trained network, the untrained one and shuffled activations.",
     )
 

@@ -51,7 +51,7 @@ def counted(table: pd.DataFrame, colors: Mapping[str, str], says: str) -> alt.La
     """How many layers the count answers for, a cell a network and state (`analysis.refused`)."""
     return titled(
         cells(table, "state", "network", "word", colors, ["why"]),
-        says,
+        says.removesuffix("."),
         "A table of cells: for each published network and state, how many of its layers the count answers for.",
         per_line=44,
     )

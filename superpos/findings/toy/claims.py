@@ -10,7 +10,7 @@ from superpos.findings.toy.analysis import MEASURES, by_model
 from superpos.sweep import Rows
 
 CLOSE = 0.92  # the lower end of what the paper says of r
-CODES = "Toy models: ψ from SAE codes follows the weights"
+CODES = "Toy models: ψ from SAE codes follows ψ of the weights"
 
 
 def _claim(name: str, text: str, measure: str, rows: Rows, paper: float, error: float, protocol: str = "") -> Claim:
@@ -26,7 +26,7 @@ def _claim(name: str, text: str, measure: str, rows: Rows, paper: float, error: 
 
 def frobenius(rows: Rows) -> Claim:
     """On known weights, our ψ says what the measure of Elhage et al. says."""
-    text = "Toy weights: ψ by ‖W_i‖² follows ψ_Frob (r)"
+    text = "Toy weights: ψ by the shares of ‖Wᵢ‖² follows ‖W‖²/N, the measure of Elhage et al. (r)"
     return _claim("r_frobenius_weights", text, "ψ_Frob of the toy weights", rows, 0.99, 0.01)
 
 
@@ -38,7 +38,9 @@ def published(rows: Rows) -> Claim:
 
 def protocol(rows: Rows) -> Claim:
     """By our protocol, it does too."""
-    return _claim("r_protocol", f"{CODES}, our protocol (r)", "SAE codes, protocol", rows, 0.94, 0.02, "our protocol")
+    return _claim(
+        "r_protocol", f"{CODES}, this book's protocol (r)", "SAE codes, protocol", rows, 0.94, 0.02, "our protocol"
+    )
 
 
 def topk(rows: Rows) -> Claim:

@@ -62,7 +62,8 @@ def who_follows(measures: pd.DataFrame) -> alt.LayerChart:
     surely, not_at_all = measures[measures.low > 0.9].measure, measures[measures.high < 0.5].measure
     return titled(
         intervals(measures, Axis("r", "Pearson r with ψ of the weights", domain=(-1, 1)), "measure"),
-        f"{len(surely)} of {len(measures)} measures follow the truth with r above 0.9; {len(not_at_all)} do with r below 0.5",
+        f"{len(surely)} of {len(measures)} measures follow the truth with r surely above 0.9; "
+        f"of {len(not_at_all)} r lies surely below 0.5",
         f"Dots with intervals: correlation of {len(measures)} measures with the superposition of the weights.",
         height=230,
     )
@@ -72,9 +73,12 @@ def stability(table: pd.DataFrame, along: Axis) -> alt.LayerChart:
     """r with the truth over one setting, a line a reading (`analysis.stability`); its title says how low r falls."""
     table = table.assign(reading=table.reading.map(in_words))
     lowest = table.loc[table.groupby("reading", sort=False).r.idxmin()]
-    told = [f"{line.r:.2f} at {getattr(line, along.column):g} by {line.reading}" for line in lowest.itertuples()]
+    short = {"l1": "λ", "n_neurons": "N", "expansion": "D / N"}.get(along.column, along.words)
+    told = [
+        f"{line.r:.2f} by {line.reading} (at {short} = {getattr(line, along.column):g})" for line in lowest.itertuples()
+    ]
     return titled(
         lines(table, along, Axis("r", "r with the truth", domain=(min(0, table.low.min()), 1)), color="reading"),
-        f"r with the truth is lowest {join(told)}",
+        f"r with the truth falls to {' and to '.join(told)}".replace("-", "−"),
         f"Lines with bands: correlation with the truth against {along.words}, for both readings.",
     )

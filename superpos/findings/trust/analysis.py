@@ -193,5 +193,5 @@ def rungs(rows: Rows) -> pd.DataFrame:
 
     A count that was refused has no F, only the range of its readings.
     """
-    table = rows["trust_layers"].assign(layer=lambda t: t.name + ", " + t.dataset)
+    table = rows["trust_layers"].assign(layer=lambda t: t.name + " (" + t.dataset.replace("mnist", "MNIST") + ")")
     return table.assign(low=table.low.fillna(table.F), high=table.high.fillna(table.F))

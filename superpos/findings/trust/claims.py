@@ -23,10 +23,14 @@ def errors(rows: Rows) -> list[Claim]:
     away = (told.ratio - 1).abs()
     median = Estimate(*statistics.median_interval(away), "order statistics, 95%", UNIT, len(told))
     found = {
-        "median_error": ("median |F / F* − 1| is below .08", median, OnSide(-1, 0.08)),
-        "mean_error": ("mean |F / F* − 1| is below .12", mean_of(away, UNIT), OnSide(-1, 0.12)),
-        "coverage": ("the 90% interval holds F* in 88% or more", _share(told.held, UNIT), OnSide(1, 0.88)),
-        "answered": ("70% or more are answered", _share(table.identified, UNIT), OnSide(1, 0.7)),
+        "median_error": ("median |F / F* − 1| is below 0.08 (F*: the true number)", median, OnSide(-1, 0.08)),
+        "mean_error": ("mean |F / F* − 1| is below 0.12 (F*: the true number)", mean_of(away, UNIT), OnSide(-1, 0.12)),
+        "coverage": (
+            "the count's 90% interval holds F*, the true number, in 88% or more",
+            _share(told.held, UNIT),
+            OnSide(1, 0.88),
+        ),
+        "answered": ("the count answers 70% or more", _share(table.identified, UNIT), OnSide(1, 0.7)),
     }
     return [
         Claim(
@@ -45,7 +49,7 @@ def errors(rows: Rows) -> list[Claim]:
 def refusals(rows: Rows) -> Claim:
     """Rows without features are refused."""
     table = analysis.nothing(rows)
-    text = "Rows without features: fewer than one in ten is identified"
+    text = "Rows without features: the count answers fewer than one set in ten"
     ours = _share(table.identified, "set of rows")
     return Claim("trust.wrong_yes", text, "counting.csv", ours, OnSide(-1, 0.1), table=CHECK, possible=(0, 1))
 
@@ -58,9 +62,9 @@ def toys(rows: Rows) -> list[Claim]:
     told = table[table.identified]
     among = correlation_of(told.truth, told.effective_features, "toy model")
     held = _share(told.held, "toy model")
-    follows = "Toy models: F counted follows F of the weights, r above .97"
-    only = "Toy models: F counted follows F of the weights, among the identified"
-    holds = "Toy models: the 90% interval holds F of the weights in 88% or more"
+    follows = "Toy models: F counted follows F of the weights, r above 0.97"
+    only = "Toy models: F counted follows F of the weights where the count answers, r above 0.97"
+    holds = "Toy models: the count's 90% interval holds F of the weights in 88% or more"
     return [
         Claim("trust.toy_r", follows, "toy_counting.csv", r, OnSide(1, 0.97), table=CHECK, possible=(-1, 1)),
         Claim(
