@@ -119,9 +119,11 @@ def _checked_codes(given: Any, x: Tensor, name: str, n_codes: int) -> Tensor | T
 def published(name: str, site: str = "", device: Any = "cpu") -> Adapted | Dictionary:
     """A published SAE by the names that people use, downloaded where it is not here yet.
 
-    name   a local folder, below which `site` lies: read by `load`
-           a repository of the Hugging Face hub, OWNER/NAME, as sparsify publishes: `site` is its hookpoint; read by `load`
-           a release of SAELens: `site` is the id of one SAE; read by SAELens, which has to be installed
+    The name is one of
+
+    a local folder          `site` lies below it; read by `load`
+    OWNER/NAME on the hub   a repository of Hugging Face as sparsify publishes: `site` is its hookpoint; read by `load`
+    a release of SAELens    `site` is the id of one SAE; read by SAELens, which has to be installed
 
     Raises FileNotFoundError, with the remedy, where there is neither folder nor network nor SAELens.
     """

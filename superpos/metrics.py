@@ -69,7 +69,7 @@ def code_shares(z: Any) -> Float[np.ndarray, " D"]:
 
 
 def weight_shares(W: Any, power: int | float = 2) -> Float[np.ndarray, "*K M"]:
-    """The share of each feature in known weights (..., N, M): p_i ∝ ‖W_i‖**power over the M columns.
+    """The share of each feature in known weights (..., N, M): p_i ∝ `‖W_i‖**power` over the M columns.
 
     A power of 2 gives each feature's part of ‖W‖²_F, the quantity of Elhage et al. 2022.
     """
