@@ -202,18 +202,19 @@ def answer(rows: Rows) -> Answer:
     at = "at the same loss and F" if same == n else f"at the same loss and F on {same} of the {n}"
     left = others.index[~others["same number"].astype(bool)]
     outside = (
-        f"Outside the bounds end: {join([SETS[name] for name in left])}"
-        if len(left)
-        else "No layer ends outside the bounds"
+        f"Not the same number: {join([SETS[name] for name in left])}" if len(left) else "No layer has another number"
     )
     return Answer(
         "20_what_it_costs", "Is this book's way to fit an SAE cheaper than the paper's code, and does it read the same number?",
-        f"{'Yes' if held.all() else 'In part' if held.any() else 'No'}: the paper's code needs {join(told)}, {at}; "
-        f"on {len(left)} of {len(others)} other layers loss or F leaves the bounds.",
+        f"{'Cheaper, yes' if held.all() else 'In part' if held.any() else 'No'}: the paper's code needs {join(told)}, {at}; "
+        f"{'but' if len(left) else 'and'} on {len(left)} of {len(others)} other layers the number is not the same.",
         f"{paper.seed.nunique()} SAE seeds on one network a layer; intervals over SAE seeds, {ratios['mlp'].kind}, which say "
-        f"nothing about other networks. Both sides in one process on one thread, on {join(list(paper.device.unique()))}.",
+        f"nothing about other networks. “The same”: a loss at most {HIGHER_LOSS - 1:.0%} higher and an F within "
+        f"{OTHER_F:.0%}, or "
+        f"within its range over the seeds. Both sides in one process on one thread, on {join(list(paper.device.unique()))}.",
         ("speed_fit.csv", "speed_way.csv", "speed_whole.csv", "costs.csv", "sweep_throughput.csv"),
-        f"{int(held.sum())} of {n} claims hold by every seed; they were fixed before any comparison. {outside}. Ratios of two "
+        f"{int(held.sum())} of {n} claims ({join([f'{CLAIMED[one]:.0f} times on {on[one]}' for one in CLAIMED])}) hold by "
+        f"every seed; they were fixed before any comparison. {outside}. Ratios of two "
         "programs in one run carry over to other machines, seconds do not.",
     )  # fmt: skip
 

@@ -61,7 +61,7 @@ from superpos.findings import explorer
 
 here = chapter.begin(results, committed, cluster, digits=2)
 
-# %% mystnb={"figure": {"caption": "Statements of the paper (lines) under four readings of the same fresh networks (columns). Holds: the 95% interval over networks lies on the statement's side. Falls: it lies on the other side. Undecided: it lies on both. Refused: the count cannot tell how many features there are in more than half of the networks. The tooltip has the numbers.", "name": "fig-statements"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Statements of the paper (lines) under four readings of the same fresh networks (columns). Holds: the 95% interval over networks lies on the statement's side. Fails: it lies on the other side. Undecided: it lies on both. Refused: the count cannot tell how many features there are in more than half of the networks. The tooltip has the numbers.", "name": "fig-statements"}} tags=["hide-input", "nbval-ignore-output"]
 table = statements.committed(here.committed)
 shown = statements.labelled(table)
 explorer.what_holds(shown)
@@ -82,7 +82,7 @@ explorer.what_holds(shown)
 #
 # **What the paper says.** Each line of the figure is one of its statements, in short. The list below has them in full words.
 #
-# **What would refute it.** Statements that fall under the paper's own recipe on fresh networks. **What would refute this book:**
+# **What would refute it.** Statements that fail under the paper's own recipe on fresh networks. **What would refute this book:**
 # a statement that holds under every reading and that a chapter of this book calls open or wrong.
 #
 # ## The statements, and what they come to
@@ -104,7 +104,7 @@ for line in statements.summary(table):
 # \bar d \pm t_{0.975,\,n-1} \frac{s}{\sqrt n}, \qquad d_i = \ln F_i(\text{with}) - \ln F_i(\text{without})
 # $$
 #
-# Here $s$ is the standard deviation of the $d_i$. A statement holds where the whole interval lies on its side, falls where it
+# Here $s$ is the standard deviation of the $d_i$. A statement holds where the whole interval lies on its side, fails where it
 # lies on the other, and is undecided else. By the count, only those networks are used in which every $F$ is
 # {term}`identified`. Where these are fewer than half, the cell says *not identified*, in the figure *refused*.
 #

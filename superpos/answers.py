@@ -6,6 +6,7 @@ statements of the chapter (`superpos.findings.statements`): whether every SAE sa
 
 import html
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,12 @@ __all__ = [
 
 COLUMNS = ("chapter", "question", "answer", "sure", "rests_on", "hours", "minutes", "files")
 COUNT = "count"
+TERMS = {  # what the words of a box mean, for those who begin with it; by what they look like in it
+    r"\bF\b": "F: how many features a layer holds, by their shares of its activation",
+    "ψ": "ψ = F / N for N neurons: above 1 features overlap",
+    "recipe|protocol|TopK": "the paper's recipe, this book's protocol, TopK: three ways to fit a sparse autoencoder (SAE)",
+    r"\b[Tt]he count\b": "the count: this book's own way, which gives an interval or refuses",
+}
 SAES = {name: words for name, words in WORDS.items() if name != COUNT}
 
 
@@ -108,18 +115,18 @@ def sure(chapter: str, statements: pd.DataFrame) -> str:
         by = dict(zip(part.reading, part.verdict, strict=True))
         lines.append(f"“{words}” {_by_reading(by)}")
         heads.append({by[name] for name in SAES if by[name] != "not run"})
-    turns = any({"holds", "falls"} <= one for one in heads)
+    turns = any({"holds", "fails"} <= one for one in heads)
     firm = all(len(one) == 1 and "undecided" not in one for one in heads)
     head = "All SAEs agree" if firm else "It depends on the SAE" if turns else "Not every SAE decides"
     count = mine[mine.reading == COUNT].verdict
     refused = int((count == "not identified").sum())
-    of = "" if len(count) == 1 else f" for {refused} of {len(count)}"
+    of = "" if refused == len(count) else f" to {refused} of the {len(count)} statements"
     tail = f" The count gives no answer{of}." if refused else ""
     return "\n".join([f"{head}.{tail}", *(f"{one}." for one in lines)])
 
 
 def _by_reading(by: dict[str, str]) -> str:
-    """What each reading says, those that say the same together: holds by this book's protocol, falls by the other two."""
+    """What each reading says, those that say the same together: holds by this book's protocol, fails by the other two."""
     told: dict[str, list[str]] = {}
     for reading, name in WORDS.items():
         if by.get(reading) not in ("not identified", None):
@@ -158,6 +165,7 @@ class Box:
         parts = [
             ("How sure", listed(str(self.line["sure"]))),
             ("Rests on", one["rests_on"]),
+            ("Words", _terms(" ".join(str(self.line[name]) for name in ("question", "answer", "sure", "rests_on")))),
             ("Run it", f"{_cost(self.line)} {_links(self.line)}"),
         ]
         about = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in parts)
@@ -184,6 +192,14 @@ def listed(text: str) -> str:
     """A text of several lines as HTML: the first is what it comes to, the others are a list."""
     head, *rest = (html.escape(line, quote=False) for line in text.split("\n"))
     return head + (f"<ul>{''.join(f'<li>{line}</li>' for line in rest)}</ul>" if rest else "")
+
+
+def _terms(text: str) -> str:
+    """What those of TERMS mean that a text uses, and where the others are explained, as HTML."""
+    told = [meaning for pattern, meaning in TERMS.items() if re.search(pattern, text)]
+    return (
+        html.escape("; ".join([*told, ""]), quote=False) + f'<a href="{address.SITE}book/glossary.html">all words</a>'
+    )
 
 
 def _cost(line: dict[str, object]) -> str:

@@ -58,7 +58,14 @@ def _theme() -> alt.theme.ThemeConfig:
     config = {
         "font": font,
         "view": {"continuousWidth": 520, "continuousHeight": 320, "stroke": None},
-        "axis": {**quiet, "gridColor": "#e6e6e6", "domainColor": "#888", "tickColor": "#888", "labelFlush": False},
+        "axis": {
+            **quiet,
+            "gridColor": "#e6e6e6",
+            "domainColor": "#888",
+            "tickColor": "#888",
+            "labelFlush": False,
+            "labelSeparation": 6,
+        },
         "legend": {**quiet, "symbolSize": 90},
         "header": quiet,
         "title": {
@@ -232,7 +239,8 @@ def lines(
     x, y = as_axis(x), as_axis(y)
     color = None if color is None else as_axis(color)
     band = ["low", "high"] if {"low", "high"} <= set(table) else []
-    base = alt.Chart(table).encode(x=alt.X(**x.encoding()))
+    whole = {"axis": alt.Axis(tickMinStep=1)} if x.scale == "linear" and table[x.column].dtype.kind in "iu" else {}
+    base = alt.Chart(table).encode(x=alt.X(**x.encoding(), **whole))
     count = ["count"] if "count" in table and "count" not in tooltip else []
     named = [*([color.column] if color else []), x.column, y.column, *band, *count, *tooltip]
     placed = {"y": alt.Y(**y.encoding()), "tooltip": _tips(table, named)}
@@ -245,7 +253,8 @@ def lines(
     if color:
         layers = _colored(layers, color, bool(band))
     if dash:
-        pattern = alt.StrokeDash(dash, type="nominal", sort=list(table[dash].unique()), title=dash)
+        stroke = alt.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=2)
+        pattern = alt.StrokeDash(dash, type="nominal", sort=list(table[dash].unique()), title=dash, legend=stroke)
         layers = [*(layer.encode(detail=dash) for layer in layers[:-1]), layers[-1].encode(strokeDash=pattern)]
     for i, column in enumerate([choose] if isinstance(choose, str) else choose):
         layers = _under_menu(layers, column, list(table[column].unique()), f"shown{i or ''}")
@@ -311,7 +320,8 @@ def intervals(
 ) -> alt.LayerChart:
     """Dots of column x with bars from `low` to `high`, a line for each value of column y; `rule` marks a value of x."""
     x, order = as_axis(x), list(table[y].unique())
-    base = alt.Chart(table).encode(y=alt.Y(y, type="nominal", sort=order, title=None))
+    long = alt.Axis(labelLimit=0, labelExpr="length(datum.label) > 24 ? split(datum.label, ', ') : datum.label")
+    base = alt.Chart(table).encode(y=alt.Y(y, type="nominal", sort=order, title=None, axis=long))
     shift, hue, names = {}, {"color": alt.value(COLORS[0])}, [y]
     if color:
         color = as_axis(color)

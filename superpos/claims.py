@@ -262,7 +262,7 @@ def table(claims: Sequence[Claim]) -> pd.DataFrame:
 
 
 def write(claims: Sequence[Claim], path: str | Path) -> None:
-    """Write the table of verdicts, in the order of ids, in one move. Numbers have three decimals."""
+    """Write the table of verdicts, in the order of ids, in one move. Numbers have six significant digits."""
     path = Path(path)
     fresh = path.with_name(f".{path.name}.new")
     with open(fresh, "w", newline="") as file:
@@ -276,4 +276,4 @@ def write(claims: Sequence[Claim], path: str | Path) -> None:
 def _cell(value: Any) -> str:
     if value is None or value != value:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

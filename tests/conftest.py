@@ -33,7 +33,6 @@ PARTS = {  # what a part is called in the table: how its files begin
 }
 LONGEST = (
     "site_pages",
-    "site",
     "colab",
     "faults",
     "adversarial",
@@ -45,6 +44,7 @@ LONGEST = (
     "benchmarks",
     "survey",
     "pretraining",
+    "site",
 )
 
 

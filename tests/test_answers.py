@@ -64,8 +64,8 @@ def statements(*verdicts):
             "All SAEs agree. The count gives no answer.\n“S0” holds by all three SAEs.",
         ),
         (
-            [("holds", "falls", "undecided", "holds")],
-            "It depends on the SAE.\n“S0” holds by the paper's recipe and the count, falls by this book's protocol, is "
+            [("holds", "fails", "undecided", "holds")],
+            "It depends on the SAE.\n“S0” holds by the paper's recipe and the count, fails by this book's protocol, is "
             "undecided by a TopK SAE.",
         ),
         (
@@ -74,8 +74,9 @@ def statements(*verdicts):
             "and the count.",
         ),
         (
-            [("falls",) * 3 + ("not identified",), ("holds",) * 4],
-            "All SAEs agree. The count gives no answer for 1 of 2.\n“S0” falls by all three SAEs.\n“S1” holds by all three SAEs "
+            [("fails",) * 3 + ("not identified",), ("holds",) * 4],
+            "All SAEs agree. The count gives no answer to 1 of the 2 statements.\n“S0” fails by all three SAEs.\n“S1” holds "
+            "by all three SAEs "
             "and the count.",
         ),
     ],

@@ -137,6 +137,10 @@ def test_a_formula_is_whole_or_refused():
     made = maths.mathml(r"\psi = F / N", False)
     assert "\\" not in made.replace(r'alttext="\psi = F / N"', "")
     assert "ψ" in html.unescape(made)
+    marked = maths.mathml(r"\lVert x' \rVert^2 + \beta \ln w", False)
+    assert marked.count('<mo stretchy="false" lspace="0" rspace="0">‖</mo>') == 2, "bars of one height"
+    assert '<mi>x</mi></mrow><mo lspace="0" rspace="0">′</mo>' in marked, "a prime beside its letter"
+    assert '<mi>β</mi><mspace width="0.17em" /><mi>ln</mi><mspace width="0.17em" /><mi>w</mi>' in marked
     with pytest.raises(ValueError, match=r"MathML knows no \\arg of the formula"):
         maths.mathml(r"\arg\max U", True)
 

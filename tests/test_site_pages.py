@@ -33,6 +33,13 @@ CUT = """() => [...document.querySelectorAll('.superpos-chart svg.marks')].flatM
     return box.width && (box.left < room.left - 2 || box.right > room.right + 2 || box.top < room.top - 2);
   }).map((text) => text.textContent);
 })"""
+TOO_WIDE = """() => [...document.querySelectorAll('.superpos-chart')]
+  .filter((chart) => chart.scrollWidth > chart.clientWidth + 8)
+  .map((chart) => [chart.closest('figure')?.id, chart.scrollWidth, chart.clientWidth])"""
+UNREACHED = """() => [...document.querySelectorAll('div.math')].filter((formula) => {
+  const left = formula.getBoundingClientRect().left;
+  return [...formula.querySelectorAll('math *')].some((one) => one.getBoundingClientRect().left < left - 2);
+}).map((formula) => formula.textContent)"""
 CHARTS = """() => [...document.querySelectorAll('.superpos-chart')].map((chart) => ({
   label: chart.getAttribute('aria-label'), figure: chart.closest('figure')?.id ?? '',
   marks: chart.querySelectorAll('svg.marks path, svg.marks text').length,
@@ -51,6 +58,8 @@ def whole(visit, where, rules=None):
     told = [(one["id"], one["help"], one["nodes"][0]["html"][:200], len(one["nodes"])) for one in found]
     assert told == [], where
     assert visit.page.evaluate(CUT) == [], f"{where}: words of a chart are cut"
+    assert visit.page.evaluate(TOO_WIDE) == [], f"{where}: a chart is wider than its column"
+    assert visit.page.evaluate(UNREACHED) == [], f"{where}: a formula begins left of where one can scroll to"
     assert visit.page.evaluate(OVERFLOW) <= 1, f"{where}: the page scrolls sideways"
 
 
@@ -82,6 +91,7 @@ def test_nothing_stands_in_anybodys_way(browser, address, name):
     for width in (360, 768, 1920) if name in CHAPTERS else ():
         visit.resize((width, 900))
         assert visit.page.evaluate(CUT) == [], f"{width} px: words of a chart are cut"
+        assert visit.page.evaluate(TOO_WIDE) == [], f"{width} px: a chart is wider than its column"
     assert visit.complaints == []
     assert [url for url in visit.requests if not url.startswith((address, "data:"))] == []
     visit.page.close()

@@ -6,7 +6,7 @@ import pandas as pd
 from superpos.charts import Axis, cells, intervals, titled
 
 GREYS = {"refused": "#d5d9e0", "not run": "#f4f4f4"}
-COLORS = {"holds": "#8fd3c7", "falls": "#f0a3ab", "undecided": "#f3dfa2"} | GREYS
+COLORS = {"holds": "#8fd3c7", "fails": "#f0a3ab", "undecided": "#f3dfa2"} | GREYS
 SIDES = {"above 1": "#9cc3f5", "below 1": "#f5c99c", "both": "#f3dfa2"} | GREYS
 LINE = 36  # pixels of a line of cells: two lines of a label
 
@@ -14,13 +14,13 @@ LINE = 36  # pixels of a line of cells: two lines of a label
 def what_holds(table: pd.DataFrame) -> alt.LayerChart:
     """A line a statement, a column a reading (`statements.labelled`); its title says of how many all SAEs say the same."""
     saes = table[table.reading != "count"].groupby("label", sort=False).word
-    firm = sum(set(words) in ({"holds"}, {"falls"}) for _, words in saes)
+    firm = sum(set(words) in ({"holds"}, {"fails"}) for _, words in saes)
     n, refused = len(saes), int((table[table.reading == "count"].word == "refused").sum())
     chart = cells(table, "reading", "label", "word", COLORS, ("value", "low", "high", "n", "identified"))
     return titled(
         in_lines(chart),
         f"All SAEs decide {firm} of {n} statements alike; the count refuses {refused} of them",
-        "A table of statements by readings, whose cells say holds, falls, undecided, refused or not run.",
+        "A table of statements by readings, whose cells say holds, fails, undecided, refused or not run.",
         per_line=48,
         width=260,
         height=LINE * n,
@@ -30,10 +30,10 @@ def what_holds(table: pd.DataFrame) -> alt.LayerChart:
 def on_a_side(table: pd.DataFrame, about: str, value: str) -> alt.LayerChart:
     """Cells that have an interval, by statement and reading, around a dashed line at 0; the title counts the sides."""
     told = table.dropna(subset=["low"])
-    holds, falls = (int((told.word == word).sum()) for word in ("holds", "falls"))
+    holds, fails = (int((told.word == word).sum()) for word in ("holds", "fails"))
     return titled(
         in_lines(intervals(told, Axis("value", value), "label", color="reading", rule=0)),
-        f"{about}: of {len(told)} readings {holds} lie on the statement's side and {falls} on the other",
+        f"{about}: of {len(told)} readings {holds} lie on the statement's side and {fails} on the other",
         "Dots with intervals by statement and reading, and a dashed line at zero.",
         width=400,
     )

@@ -1,7 +1,7 @@
 """The statements of the paper × the readings: what holds whichever way F is read, and what hangs on the SAE.
 
 A cell holds one number a network, or a pair or set of networks of one seed, and the mean of these with Student's 95% interval.
-A statement holds under a reading where the interval lies on its side, falls where it lies on the other, and is undecided
+A statement holds under a reading where the interval lies on its side, fails where it lies on the other, and is undecided
 else. By the count only networks whose every F is identified are used; where these are fewer than half, the cell is not
 identified. The rules were written before the rows, in notebooks/full/11_what_survives.yaml.
 """
@@ -26,7 +26,7 @@ __all__ = [
     "labelled", "refusals", "summary", "superposed", "write",
 ]  # fmt: skip
 
-WORDS = {"agrees": "holds", "differs": "falls", "open": "undecided"}
+WORDS = {"agrees": "holds", "differs": "fails", "open": "undecided"}
 NOT_IDENTIFIED, NOT_RUN = "not identified", "not run"
 COLUMNS = (
     "statement", "words", "chapter", "reading", "verdict", "value", "low", "high", "n", "identified", "unit", "source",
@@ -179,7 +179,7 @@ def _width(rows: Rows) -> pd.DataFrame:
 
 STATEMENTS = (
     Statement(
-        "toy", "F follows the weights in toy models (r above .92)", "02_toy_models", OnSide(1, 0.92), "toy_truth.csv",
+        "toy", "F follows the weights in toy models (r above 0.92)", "02_toy_models", OnSide(1, 0.92), "toy_truth.csv",
         unit="toy model", label="F follows weights in toy models",
         claims={
             "published": "toy.r_published_recipe", "protocol": "toy.r_protocol", "TopK": "toy.r_topk",
@@ -203,12 +203,12 @@ STATEMENTS = (
         _algorithms, label="solved programs have ψ below 1",
     ),
     Statement(
-        "grokking_pre", "F falls when a network groks, before the activation", "06_grokking", OnSide(-1), "grokking_reread.csv",
-        _grokking("pre"), label="grokking lowers F (pre-activation)",
+        "grokking_pre", "F falls when a network groks (read before the activation function)", "06_grokking",
+        OnSide(-1), "grokking_reread.csv", _grokking("pre"), label="grokking lowers F (pre-activation)",
     ),
     Statement(
-        "grokking_post", "F falls when a network groks, after the activation", "06_grokking", OnSide(-1), "grokking_reread.csv",
-        _grokking("post"), label="grokking lowers F (post-activation)",
+        "grokking_post", "F falls when a network groks (read after the activation function)", "06_grokking",
+        OnSide(-1), "grokking_reread.csv", _grokking("post"), label="grokking lowers F (post-activation)",
     ),
     Statement(
         "layers", "MLPs have more features than attention (a network of our own)", "07_layers", OnSide(1), "language_reread.csv",
@@ -280,15 +280,15 @@ def committed(rows: Rows) -> pd.DataFrame:
 
 
 def _by_what_saes_say(table: pd.DataFrame) -> tuple[dict[str, list[str]], int]:
-    """The words of the statements that hold and that fall by every SAE (two at least), that turn with the SAE, and that are left
+    """The words of the statements that hold and that fail by every SAE (two at least), that turn with the SAE, and that are left
     open; and how many the count refuses."""
     verdicts = table.pivot(index="words", columns="reading", values="verdict").loc[table.words.unique(), list(NAMED)]
     saes = verdicts.drop(columns="count")
-    holds, falls, decided = saes == "holds", saes == "falls", ~(saes == WORDS["open"]).any(axis=1)
+    holds, fails, decided = saes == "holds", saes == "fails", ~(saes == WORDS["open"]).any(axis=1)
     kinds = {
-        "holds": (holds.sum(axis=1) >= 2) & ~falls.any(axis=1) & decided,
-        "falls": (falls.sum(axis=1) >= 2) & ~holds.any(axis=1) & decided,
-        "turns": holds.any(axis=1) & falls.any(axis=1),
+        "holds": (holds.sum(axis=1) >= 2) & ~fails.any(axis=1) & decided,
+        "fails": (fails.sum(axis=1) >= 2) & ~holds.any(axis=1) & decided,
+        "turns": holds.any(axis=1) & fails.any(axis=1),
     }
     kinds["open"] = ~pd.DataFrame(kinds).any(axis=1)
     return {name: list(verdicts.index[those]) for name, those in kinds.items()}, int(
@@ -297,22 +297,29 @@ def _by_what_saes_say(table: pd.DataFrame) -> tuple[dict[str, list[str]], int]:
 
 
 def summary(table: pd.DataFrame) -> list[str]:
-    """What the cells come to, in three sentences: what holds by every SAE (two at least), what falls by every SAE, and what can
+    """What the cells come to, in three sentences: what holds by every SAE (two at least), what fails by every SAE, and what can
     be said neither way."""
     of, refused = _by_what_saes_say(table)
     n, neither = table.words.nunique(), len(of["turns"]) + len(of["open"])
     turning = f" ({_quoted(of['turns'])})" if of["turns"] else ""
     return [
         f"Holds by every SAE: {'; '.join(of['holds']) or 'nothing'}.",
-        f"Falls by every SAE: {'; '.join(of['falls']) or 'nothing'}.",
-        f"Cannot be said of {neither} of {n} statements: {len(of['open'])} are left undecided by at least one SAE, and "
-        f"{len(of['turns'])}{turning} turn with the SAE, by one of which they hold and by another fall; the count, which gives "
-        f"an interval or refuses, refuses {refused} of the {n}.",
+        f"Fails by every SAE: {'; '.join(of['fails']) or 'nothing'}.",
+        f"Cannot be said of {neither} of {n} statements: {_so_many(of['open'], 'is', 'are')} left undecided by at least one "
+        f"SAE, and "
+        f"{len(of['turns'])}{turning} {'holds' if len(of['turns']) == 1 else 'hold'} by one SAE and "
+        f"{'fails' if len(of['turns']) == 1 else 'fail'} by another. The count, which gives an interval or refuses, refuses "
+        f"{refused} of the {n}.",
     ]
 
 
 def _quoted(words: Sequence[str]) -> str:
     return join([f"“{one}”" for one in words])
+
+
+def _so_many(words: Sequence[str], one: str, more: str) -> str:
+    """How many there are, with the verb for one or for more: 1 holds, 3 hold."""
+    return f"{len(words)} {one if len(words) == 1 else more}"
 
 
 def answer(rows: Rows) -> Answer:
@@ -325,12 +332,17 @@ def answer(rows: Rows) -> Answer:
     counted = [f"{a if a == b else f'{a} to {b}'} {unit}s" for unit, a, b in ends.itertuples()]
     read = table[(table.reading != "count") & (table.verdict != NOT_RUN)]
     turning = (
-        f"{len(of['turns'])} turn with the SAE ({_quoted(of['turns'])})" if of["turns"] else "None turns with the SAE"
+        f"{_so_many(of['turns'], 'turns', 'turn')} with the SAE ({_quoted(of['turns'])})"
+        if of["turns"]
+        else "None turns with the SAE"
     )
     return Answer(
         "11_what_survives", "Which of the paper's findings hold whichever sparse autoencoder reads them?",
-        f"{lead}: of {n} statements {holds} hold and {len(of['falls'])} fall by every SAE, {len(of['turns'])} turn with "
-        f"the SAE, and {len(of['open'])} more are left undecided by at least one SAE; the count, which "
+        f"{lead}: of {n} statements {_so_many(of['holds'], 'holds', 'hold')} and {_so_many(of['fails'], 'fails', 'fail')} by "
+        f"every "
+        f"SAE, {_so_many(of['turns'], 'turns', 'turn')} with the SAE, and {_so_many(of['open'], 'is', 'are')} left undecided "
+        f"by at "
+        "least one SAE; the count, which "
         f"gives an interval or refuses, refuses {refused} of the {n}.",
         f"{join(counted)} a statement and reading; intervals at 95%, Student t over networks and bootstrap over toy models.",
         (*dict.fromkeys(one.source for one in STATEMENTS), "toy_reread.csv"),

@@ -751,14 +751,13 @@ def test_the_answers_turn_with_the_rows(monkeypatch):
     attack, width = said(0.1, 0.3, 3, 2)
     assert attack.startswith("Not always: ")
     assert "surely rises in 3 of 16 cases and surely falls in 2; more classes make it rise" in attack
-    assert width.count("raise F more, or lower it less, in") == 3
-    assert "0.2 [0.1 to 0.3]" in width
+    assert width.count("keep more features, or lose fewer (0.2 [0.1 to 0.3])") == 3
     attack, width = said(-0.3, -0.1, 0, 16)
     assert attack.startswith("Yes, always: ")
-    assert "more classes make it fall more (−0.2" in attack
-    assert width.count("raise F less, or lower it more, in") == 3
-    assert "raise F more" not in width
+    assert "more classes make it fall more (a step of classes changes the slope of F by −0.2" in attack
+    assert width.count("keep fewer features, or lose more") == 3
+    assert "keep more" not in width
     attack, width = said(-0.3, 0.1, 0, 4)
     assert attack.startswith("Not surely: ")
     assert "whether more classes make it fall more is open" in attack
-    assert width.count("may do either in") == 3
+    assert width.count("may do either (") == 3

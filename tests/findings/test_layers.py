@@ -192,7 +192,8 @@ def test_the_answer_turns_with_the_rows(rows, tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     inside = answered(tmp_path / "a")
     assert (
-        "MLPs hold more effective features than attention, 3.87 times as many, which training does not surely" in inside
+        "MLPs hold more effective features than attention, 3.87 times as many, a ratio that training does not surely"
+        in inside
     )
     assert (
         "largest at the residual stream, layer 0 in 2 of 2 networks, and a middle layer of the residual stream"

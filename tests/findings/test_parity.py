@@ -386,10 +386,13 @@ def test_claims_on_slopes_hold_rows_against_growth_and_plateau(exponent, words, 
 @pytest.mark.parametrize(
     ("run_on", "words"),
     [
-        (0.2, ["F grows with", "it grows more slowly (0.2", "at λ = 1 it levels off (0.01,"]),
-        (0.01, ["F grows with", "it levels off (0.01,", "at λ = 1 it levels off (0.01,"]),
-        (1.0, ["F grows with", "it grows (1,", "at λ = 1 it levels off (0.01,"]),
-        (-0.3, ["F grows with", "it falls (−0.3", "at λ = 1 it levels off (0.01,"]),
+        (
+            0.2,
+            ["F grows by", "and grows more slowly where", "inputs, with 0.2 [", "at λ = 1 it levels off, with 0.01 ["],
+        ),
+        (0.01, ["F grows by", "and levels off where", "inputs, with 0.01 [", "at λ = 1 it levels off, with 0.01 ["]),
+        (1.0, ["F grows by", "and grows where", "inputs, with 1 [", "at λ = 1 it levels off, with 0.01 ["]),
+        (-0.3, ["F grows by", "and falls where", "inputs, with −0.3 [", "at λ = 1 it levels off, with 0.01 ["]),
     ],
 )
 def test_the_answer_on_dictionaries_goes_by_the_slopes(run_on, words, tmp_path):
@@ -413,9 +416,9 @@ def test_the_answer_on_dictionaries_goes_by_the_slopes(run_on, words, tmp_path):
 @pytest.mark.parametrize(
     ("falling", "head", "widths", "percent"),
     [
-        (("released", "all inputs", "protocol"), "Dropout lowers F by every reading", 2, "75%"),
-        (("released",), "Whether dropout lowers F depends on the reading", 2, "75%"),
-        ((), "Dropout lowers F by no reading", 0, "−300%"),
+        (("released", "all inputs", "protocol"), "Yes, by every reading", "2", "75%"),
+        (("released",), "That depends on the reading", "2", "75%"),
+        ((), "Not surely, by any reading", "none", "−300%"),
     ],
 )
 def test_the_answer_on_dropout_goes_by_the_readings_in_which_f_falls(falling, head, widths, percent, tmp_path):
@@ -435,7 +438,10 @@ def test_the_answer_on_dropout_goes_by_the_readings_in_which_f_falls(falling, he
     ]
     rows_of(*made).to_csv(tmp_path / "dropout.csv")
     told = claims.answer_dropout(Rows(tmp_path)).sentence
-    assert told.startswith(f"{head}: of 2 widths, F surely falls at {widths} by the paper's code ({percent}")
+    assert told.startswith(
+        f"{head}: of 2 widths of the network, F surely falls at {widths} by the paper's own script (as released)"
+    )
+    assert f", with 32 neurons by {percent} [" in told
 
 
 def test_the_pictures_say_what_their_rows_say():

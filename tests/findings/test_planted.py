@@ -119,10 +119,12 @@ def test_images_of_one_class():
 @pytest.mark.parametrize(
     ("off", "ordered", "words"),
     [
-        (0.3, (240, 240), "which is not close; more features always read as more: trust the order, not the number."),
-        (0.05, (240, 240), "which is close; more features always read as more: trust both the order and the number."),
-        (0.05, (9, 240), "which is close; more features do not always read as more: trust the number, not small differences."),
-        (0.12, (9, 240), "not surely close; more features do not always read as more: trust neither the order nor the number."),
+        (0.3, (240, 240), "more than 12%; more features always read as more: here one can trust the order, not the number."),
+        (0.05, (240, 240), "less than 12%; more features always read as more: here one can trust both the order and the number."),
+        (0.05, (9, 240), "less than 12%; more features do not always read as more: here one can trust the number, not small "
+        "differences."),
+        (0.12, (9, 240), "not surely less than 12%; more features do not always read as more: here one can trust neither the "
+        "order nor the number."),
     ],
 )  # fmt: skip
 def test_the_answer_says_what_the_rows_say(off, ordered, words, monkeypatch):

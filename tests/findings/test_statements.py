@@ -48,7 +48,7 @@ def dropped(change, identified=True, reading="count", width=32):
     ("lines", "word"),
     [
         (dropped(-0.5), "holds"),
-        (dropped(0.5), "falls"),
+        (dropped(0.5), "fails"),
         (dropped(-0.02), "undecided"),
         (dropped(0, identified=False), "not identified"),
         (dropped(-0.5, reading="TopK"), "not run"),
@@ -150,24 +150,24 @@ def told(**words):
 
 
 SAID = {
-    "A": "holds holds holds falls",
-    "B": "holds undecided falls holds",
+    "A": "holds holds holds fails",
+    "B": "holds undecided fails holds",
     "C": "holds holds undecided undecided",
-    "D": "falls falls falls not-identified",
+    "D": "fails fails fails not-identified",
 }
 
 
 def test_sentences_follow_the_cells():
     assert statements.summary(told(**SAID)) == [
         "Holds by every SAE: A.",
-        "Falls by every SAE: D.",
-        "Cannot be said of 2 of 4 statements: 1 are left undecided by at least one SAE, and 1 (“B”) turn with the SAE, by one of "
-        "which they hold and by another fall; the count, which gives an interval or refuses, refuses 1 of the 4.",
+        "Fails by every SAE: D.",
+        "Cannot be said of 2 of 4 statements: 1 is left undecided by at least one SAE, and 1 (“B”) holds by one SAE and fails by "
+        "another. The count, which gives an interval or refuses, refuses 1 of the 4.",
     ]
-    said = statements.summary(told(**SAID | {"A": "holds falls holds falls", "B": "falls falls undecided holds"}))
+    said = statements.summary(told(**SAID | {"A": "holds fails holds fails", "B": "fails fails undecided holds"}))
     assert said[0] == "Holds by every SAE: nothing."
-    assert "1 (“A”) turn with the SAE" in said[2]
-    assert "0 turn with the SAE" in statements.summary(told(A="holds holds holds holds"))[2]
+    assert "1 (“A”) holds by one SAE and fails by another" in said[2]
+    assert "0 hold by one SAE and fail by another" in statements.summary(told(A="holds holds holds holds"))[2]
 
 
 @pytest.mark.parametrize(
@@ -175,12 +175,12 @@ def test_sentences_follow_the_cells():
     [
         (
             SAID,
-            "Most do not: of 4 statements 1 hold and 1 fall by every SAE, 1 turn with the SAE, and 1 are left undecided",
+            "Most do not: of 4 statements 1 holds and 1 fails by every SAE, 1 turns with the SAE, and 1 is left undecided",
         ),
         (SAID | {"C": "holds holds holds holds"}, "Half of them do: of 4 statements 2 hold"),
         (
             SAID | {"C": "holds holds holds holds", "D": "holds holds not-run holds"},
-            "Most do: of 4 statements 3 hold and 0 fall",
+            "Most do: of 4 statements 3 hold and 0 fail",
         ),
     ],
 )
@@ -188,7 +188,7 @@ def test_the_answer_goes_by_the_table_beside_the_rows(words, lead, tmp_path):
     told(**words).to_csv(tmp_path / "statements.csv", index=False)
     made = statements.answer(Rows(tmp_path))
     assert made.sentence.startswith(lead)
-    assert made.sure.startswith("1 turn with the SAE (“B”)")
+    assert made.sure.startswith("1 turns with the SAE (“B”)")
     told(A=SAID["A"]).to_csv(tmp_path / "statements.csv", index=False)
     assert statements.answer(Rows(tmp_path)).sure.startswith("None turns with the SAE, and 0 of 3 readings")
 
@@ -346,7 +346,7 @@ def test_gain_of_mlps_by_hand(tmp_path):
     assert cell.verdict == "holds"
     rows = saved(tmp_path / "plain", "language_reread", language_rows(lambda s: 0.7 + 0.01 * s))
     both = [statements.cells(rows, [], [each]).set_index("reading").loc["count"] for each in (one, plain)]
-    assert [cell.verdict for cell in both] == ["falls", "holds"]  # fewer than before, and still more than attention
+    assert [cell.verdict for cell in both] == ["fails", "holds"]  # fewer than before, and still more than attention
     assert both[1].value == pytest.approx((math.log(2 * 0.71) + math.log(2 * 0.72)) / 2)
     rows = saved(tmp_path / "more", "language_reread", language_rows(lambda s: 1.4, identified=False))
     cell = statements.cells(rows, [], [one]).set_index("reading").loc["count"]

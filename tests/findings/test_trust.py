@@ -123,17 +123,23 @@ def test_claims_can_come_out_either_way(tmp_path, monkeypatch):
     )
 
 
+AMONG = " over all of them, 0.95 [0.94 to 0.96] over those it answers for."
+
+
 @pytest.mark.parametrize(
     ("error", "empty", "toy", "head", "middle", "tail"),
     [
-        (0.05, 0.0, 0.99, "Yes, where it answers: ", "refuses 40 of 40", "models F follows the truth: r = 0.99 [0.98 to 1]."),
-        (0.05, 0.5, 0.6, "No: ", "refuses 20 of 40", "F follows the truth too loosely: r = 0.6 [0.59 to 0.61]."),
+        (0.05, 0.0, 0.99, "Yes, where it answers: "
+        "", "refuses 40 of 40", f"models F follows the truth: r = 0.99 [0.98 to 1]{AMONG}"),
+        (0.05, 0.5, 0.6, "No: "
+        "", "refuses 20 of 40", f"F follows the truth too loosely: r = 0.6 [0.59 to 0.61]{AMONG}"),
         (0.2, 0.0, 0.97, "No: ", "refuses 40 of 40", "sets without features."),
-        (0.12, 0.0, 0.99, "Perhaps: ", "refuses 40 of 40", "models F follows the truth: r = 0.99 [0.98 to 1]."),
+        (0.12, 0.0, 0.99, "Perhaps: "
+        "", "refuses 40 of 40", f"models F follows the truth: r = 0.99 [0.98 to 1]{AMONG}"),
     ],
 )  # fmt: skip
 def test_the_answer_says_what_the_claims_say(error, empty, toy, head, middle, tail, monkeypatch):
-    values = {"trust.mean_error": error, "trust.wrong_yes": empty, "trust.toy_r": toy}
+    values = {"trust.mean_error": error, "trust.wrong_yes": empty, "trust.toy_r": toy, "trust.toy_r_identified": 0.95}
 
     def made(makers, rows):
         for claim in compute(makers, rows):

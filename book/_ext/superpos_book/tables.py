@@ -19,12 +19,13 @@ from sphinx.util.docutils import SphinxDirective
 from superpos import address
 from superpos.answers import listed, number, within
 from superpos.findings import cards, chapter_of
+from superpos.readings import WORDS
 from superpos.sweep import Rows
 from superpos_book.strips import strip
 
 BOOK = Path(__file__).parents[2]
 RESULTS = BOOK / "results"
-READINGS = {"published": "paper's recipe", "protocol": "our protocol", "TopK": "TopK SAE", "count": "our count"}
+READINGS = {name: words.removeprefix("a ") for name, words in WORDS.items()}
 
 
 class FromRows(SphinxDirective):
@@ -100,13 +101,14 @@ class ClaimsByReadings(FromRows):
         """A cell: its word, and for those who point at it its number."""
         value = within(*_numbers(row, "value", "low", "high")) if row["value"] else ""
         of = f"{row['identified']} of {row['n']} units ({row['unit']})" if row["n"] != "0" else ""
-        style = row["verdict"].replace(" ", "-")
+        word = row["verdict"].replace("not identified", "refused")
+        style = word.replace(" ", "-")
         more = html.escape(", ".join(filter(None, (value, of))))
-        return f'<span class="sp-cell sp-cell-{style}" title="{more}">{row["verdict"]}</span>'
+        return f'<span class="sp-cell sp-cell-{style}" title="{more}">{word}</span>'
 
 
 class Sentences(FromRows):
-    """What the statements come to: what holds, what falls, what cannot be said."""
+    """What the statements come to: what holds, what fails, what cannot be said."""
 
     def run(self):
         self.env.note_dependency(str(RESULTS / "statements.txt"))

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from superpos import statistics
-from superpos.answers import Answer, join, said, side
+from superpos.answers import Answer, said, side
 from superpos.claims import PAPER, Claim, Estimate, MeetsPaper, OnSide, mean_of, not_run
 from superpos.findings.adversarial import analysis, naming, slopes
 from superpos.findings.adversarial.analysis import FASHION, H2, H3
@@ -181,10 +181,13 @@ def answer_attack(rows: Rows) -> Answer:
     return Answer(
         "08_under_attack", "Does a network that is trained against attacks end up with fewer features?",
         f"{always}: with stronger attacks F, the number of features, surely rises in {up} of {n} cases and surely falls in "
-        f"{down} (where F is read on clean images alone, in {clean_up} and in {clean_down}); {turn} ({said(more)} a step).",
+        f"{down}; {turn} (a step of classes changes the slope of F by {said(more)}).",
         f"{_networks(rows, analysis.DEEP)}; a case is a data set (MNIST, Fashion-MNIST), a network (MLP, CNN) and a number of "
-        f"classes. “Surely”: {cases.estimate.kind}. A "
-        f"step is one of the numbers of classes 2, 3, 5, 10; interval: {more.kind}, over {more.n} pairs of data set and network.",
+        f"classes. “Surely”: {cases.estimate.kind}. F is "
+        f"read on clean and on attacked images; on clean ones alone it surely rises in {clean_up} and surely falls in "
+        f"{clean_down} "
+        f"cases. A step leads from one of 2, 3, 5 and 10 classes to the next; interval: {more.kind}, over {more.n} pairs of "
+        f"data set and network.",
         (SOURCE, "adversarial_readings.csv", "adversarial_reread.csv"),
     )  # fmt: skip
 
@@ -194,14 +197,16 @@ def answer_width(rows: Rows) -> Answer:
     mlp, _, cnn, _ = h3_slope(rows)
     large = resnet_width_slope(rows).estimate
     found = {"MLPs": mlp.estimate, "CNNs": cnn.estimate, "a briefly trained ResNet-18": large}
-    does = ("raise F more, or lower it less,", "raise F less, or lower it more,", "may do either")
-    told = [f"{side(one, 0, *does)} in {name} ({said(one)})" for name, one in found.items()]
+    does = ("keep more features, or lose fewer", "keep fewer features, or lose more", "may do either")
+    told = [f"in {name} wider networks {side(one, 0, *does)} ({said(one)})" for name, one in found.items()]
+    radii = [rows[name.removesuffix(".csv")].epsilon.max() for name in (SOURCE, WIDE)]
     return Answer(
         "09_room_to_spare", "Does a wider network keep more features when it is trained against attacks?",
-        f"In wider networks attacks {join(told)}.",
+        f"Under attack, {'; '.join(told)}.",
         f"{_networks(rows, analysis.SHALLOW)}; a case is an MLP or CNN of one hidden layer, its width and a number of MNIST's "
-        "classes. Numbers are the change of the slope of F on ε with a unit of ln(width). Intervals: "
-        f"{mlp.estimate.kind}, over {mlp.estimate.n} numbers of classes; for ResNet-18 {large.kind}, over {large.n} seeds.",
+        "classes. In brackets: by how much the slope of F on ε, relative to F without attacks, changes where ln(width) grows by "
+        f"one; ε goes to {radii[0]:g}, and to {radii[1]:.3f} for ResNet-18. Intervals: {mlp.estimate.kind}, over "
+        f"{mlp.estimate.n} numbers of classes; for ResNet-18 {large.kind}, over {large.n} seeds.",
         (SOURCE, OF_RESNET, WIDE, "adversarial_readings.csv", "adversarial_reread.csv"),
     )  # fmt: skip
 

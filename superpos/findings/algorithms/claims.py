@@ -143,10 +143,11 @@ def answer(rows: Rows) -> Answer:
     return Answer(
         "05_algorithms", "Does a program that is squeezed into few neurons overlap its features?",
         f"By the paper's recipe {head}: the program that {DOES.get(program, program)} still works in {n} neurons, at "
-        f"ψ = {said(psi)}; {link} a control with {PLANTED} features is read right by {right} of {len(known)} settings of this "
-        f"book's SAE ({join([said(one) for one in known])}).",
+        f"ψ = {said(psi)}; {link} a control that holds {PLANTED} features is read right by {right} of {len(known)} settings "
+        f"of this book's SAE, which read {join([said(one) for one in known])}.",
         f"{psi.n} compressed networks that answer every sequence right; interval over networks, {psi.kind}. The control: "
-        f"{known[0].n} compressions of features with nothing to compute, in 15 neurons. The settings differ in the number of "
+        f"{known[0].n} compressions of features to 15 neurons, of which nothing is computed. The settings differ in the "
+        f"number of "
         "codes and in λ; the paper's recipe did not read the control.",
         tuple(f"{name}.csv" for name in files),
     )  # fmt: skip

@@ -198,10 +198,11 @@ def answer(rows: Rows) -> Answer:
     files = ("grokking", "grokking_reread", "grokking_timeline", "grokking_variations")
     return Answer(
         "06_grokking", "Does the number of features fall when a network stops memorising and understands?",
-        f"When a network groks, F before the activation function {_moved(before)}, {'but' if apart else 'and'} F after it "
-        f"{_moved(after)}, by this book's protocol; by the paper's recipe F before it {_moved(recipe)}.",
-        f"{before.n} networks that learn addition modulo 53; intervals over networks, {before.kind}. Three SAEs and the count "
-        f"read {again} other networks.",
+        f"When a network groks, F {_moved(before)} where it is read before the activation function, {'but' if apart else 'and'} "
+        f"{_moved(after)} where it is read after it, by this book's protocol; by the paper's recipe, read before it, F "
+        f"{_moved(recipe)}.",
+        f"{before.n} networks that learn addition modulo 53; intervals over networks, {before.kind}. “How sure” is of {again} "
+        "other networks.",
         tuple(f"{name}.csv" for name in files),
     )  # fmt: skip
 

@@ -126,8 +126,12 @@ def training_explorer(
         axis = alt.Axis(tickCount=4) if last else alt.Axis(labels=False, ticks=False)
         parts.append(_curves(part, panel, alt.X("step:Q", title=x_title if last else None, scale=scale, axis=axis)))
     parts += [_places(part, panel) for panel, part in bars.groupby("panel", sort=False)]
-    text = alt.Chart(words).mark_text(align="left", fontSize=13, fontWeight=600, x=0).encode(text="words:N")
-    parts.append(text.transform_filter(NOW).properties(width=480, height=20))
+    text = (
+        alt.Chart(words)
+        .mark_text(align="left", fontSize=13, fontWeight=600, x=0, lineBreak="; ")
+        .encode(text="words:N")
+    )
+    parts.append(text.transform_filter(NOW).properties(width=480, height=36))
     return alt.vconcat(*parts, spacing=8).resolve_scale(color="independent").add_params(moment)
 
 

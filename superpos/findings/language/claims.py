@@ -102,7 +102,11 @@ def answer(rows: Rows) -> Answer:
         ratio, 1, "more effective features than", "fewer effective features than", "about as many effective features as"
     )
     trained = side(
-        gain, 1, "which training raises", "which training does not raise", "which training does not surely raise"
+        gain,
+        1,
+        "a ratio that training raises",
+        "a ratio that training lowers",
+        "a ratio that training does not surely raise",
     )
     hunch = side(rise, 1, "a middle layer", "no middle layer", "no middle layer surely")
     of_pythia = "" if "pythia" in set(rows) else " Pythia, the paper's model, was not read."

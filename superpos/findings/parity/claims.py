@@ -161,8 +161,10 @@ def answer_dictionary(rows: Rows) -> Answer:
         f"{_slope_words(firm)}, with {_told(firm)}.",
         f"{long.n} networks of {table.width.max()} neurons, {table.n_sae.max()} SAEs each; intervals over networks, {long.kind}. "
         "The slope is that of ln F on ln D, where D is the number of codes, from twice to sixteen times as many as neurons: 1 "
-        f"where F grows in step with D, 0 where it does not grow. “Levels off” is an interval within ±{PLATEAU:g}. On all "
-        f"inputs with λ = {weak} F {settled} when training ended.",
+        f"where F grows in step with D, 0 where it does not grow. “Levels off” is an interval within ±{PLATEAU:g}. λ is the "
+        f"weight "
+        f"of sparsity in the SAE's loss; trained longer with λ = {weak}, F {settled} when training ended. Each SAE of “How sure” "
+        "has one λ: the paper's recipe 0.1, on all inputs.",
         ("dictionary.csv", "parity_reread.csv"),
     )  # fmt: skip
 
@@ -191,9 +193,10 @@ def answer_dropout(rows: Rows) -> Answer:
         "04_dropout", "Does a network that is trained with dropout have fewer effective features F?",
         f"{head}: of {n} widths of the network, F surely falls {join(told)}.",
         f"{table.seed.nunique()} seeds, each with a network for each of {table.dropout.nunique()} rates and {n} widths. “Surely "
-        f"falls” means that Spearman's ρ of F with the rate has an interval below zero ({INTERVALS['rho'][0]}, over seeds). The "
-        f"fall in per cent is from rate 0 to 0.9 with 32 neurons ({INTERVALS['fall'][0]}). A reading lowers F if F surely falls "
-        "at more than half of the widths.",
+        "falls”: the interval over seeds of the rank correlation of F with the rate lies below zero "
+        f"({INTERVALS['rho'][0]}). The fall in per cent is from rate 0 to 0.9 ({INTERVALS['fall'][0]}). The paper's recipe of "
+        f"“How "
+        "sure” reads all inputs of other networks.",
         ("dropout.csv", "parity_reread.csv"),
     )  # fmt: skip
 

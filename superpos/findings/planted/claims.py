@@ -35,15 +35,15 @@ def _percent(ours: Estimate) -> str:
 def _advice(words: set[str], ordered: bool) -> str:
     """What a reader may rely on: words are where the errors lie, ordered whether more features always read as more."""
     head = {
-        frozenset({"far"}): "which is not close",
-        frozenset({"close"}): "which is close",
-    }.get(frozenset(words), "which is not surely close")
+        frozenset({"far"}): f"more than {CLOSE:.0%}",
+        frozenset({"close"}): f"less than {CLOSE:.0%}",
+    }.get(frozenset(words), f"not surely less than {CLOSE:.0%}")
     trust = {
         (True, True): "trust both the order and the number", (True, False): "trust the order, not the number",
         (False, True): "trust the number, not small differences", (False, False): "trust neither the order nor the number",
     }  # fmt: skip
     seen = f"more features {'always' if ordered else 'do not always'} read as more"
-    return f"{head}; {seen}: {trust[ordered, words == {'close'}]}"
+    return f"{head}; {seen}: here one can {trust[ordered, words == {'close'}]}"
 
 
 def answer(rows: Rows) -> Answer:
@@ -65,11 +65,12 @@ def answer(rows: Rows) -> Answer:
         "01_measure_your_own", "How many features does a layer hold, and how far off is one sparse autoencoder (SAE)?",
         f"On planted features one SAE is off {told}, {_advice(words, right == pairs)}.",
         f"{seeds} seeds of data and SAE, {len(table) // seeds // len(off)} planted worlds of {some.n_neurons} neurons each;"
-        f" intervals over seeds, {next(iter(off.values())).kind}. “Close” is a mean error below {CLOSE:.0%}, which chapter 10"
+        f" intervals over seeds, {next(iter(off.values())).kind}. A mean error below {CLOSE:.0%} is what chapter 10"
         " asks of a count.",
         ("planted.csv", "counting_readers.csv"),
-        f"{firm} {CLOSE:.0%}, on data that are an easy case: features alike, no noise. Of {pairs} pairs of worlds F orders"
-        f" {right} rightly. A number is no proof of learning: where nothing was learned, {WHO['protocol']} still reads"
+        f"{firm} {CLOSE:.0%}, on data that are an easy case: features alike, no noise. Of {pairs} pairs of a world with"
+        f" one of more features F orders {right} rightly. A number is no proof of learning: where nothing was learned, "
+        f"{WHO['protocol']} still reads"
         f" ψ = {floor}.",
     )  # fmt: skip
 

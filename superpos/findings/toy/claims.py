@@ -63,9 +63,10 @@ def answer(rows: Rows) -> Answer:
     ours = protocol(rows).estimate
     return Answer(
         "02_toy_models", "Where the features are known, does an SAE that sees only activations find how many there are?",
-        f"ψ read from SAE codes follows the true ψ {join(told, 'but' if len({t.split()[0] for t in told}) > 1 else 'and')}.",
+        f"ψ (F for each neuron) read from SAE codes follows the true ψ "
+        f"{join(told, 'but' if len({t.split()[0] for t in told}) > 1 else 'and')}.",
         f"{ours.n} toy models on fresh seeds, three SAEs each; intervals over models, {ours.kind}. “Closely” is r above {CLOSE}. "
-        "The count is judged by the models that it answers for.",
+        "The count is judged only by the models for which it gives an answer.",
         ("toy_truth.csv", "toy.csv", "toy_reread.csv"),
     )  # fmt: skip
 

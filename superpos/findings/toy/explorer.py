@@ -5,7 +5,7 @@ import pandas as pd
 
 from superpos.answers import join
 from superpos.charts import Axis, Column, as_axis, intervals, lines, points, titled
-from superpos.readings import in_words
+from superpos.readings import NAMED, in_words
 
 
 def heatmap_slider(
@@ -37,9 +37,15 @@ def _few(column: pd.Series) -> list:
     return names[:: 5 if len(names) > 12 else 1]
 
 
+def _worded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose readings have their names in words, and in every figure the same order, and so the same colours."""
+    table = table.sort_values("reading", key=lambda column: column.map(list(NAMED).index), kind="stable")
+    return table.assign(reading=table.reading.map(in_words))
+
+
 def against_truth(models: pd.DataFrame) -> alt.LayerChart:
     """ψ from SAE codes over ψ of the weights, a dot a model (`analysis.by_model`); its title says how far off each reading is."""
-    models = models.assign(reading=models.reading.map(in_words))
+    models = _worded(models)
     crowded = models[models.psi_weights > 2]
     off = (crowded.psi / crowded.psi_weights - 1).groupby(crowded.reading, sort=False).median() * 100
     told = [f"{abs(one):.0f}% too {'high' if one > 0 else 'low'} by {name}" for name, one in off.items()]
@@ -71,7 +77,7 @@ def who_follows(measures: pd.DataFrame) -> alt.LayerChart:
 
 def stability(table: pd.DataFrame, along: Axis) -> alt.LayerChart:
     """r with the truth over one setting, a line a reading (`analysis.stability`); its title says how low r falls."""
-    table = table.assign(reading=table.reading.map(in_words))
+    table = _worded(table)
     lowest = table.loc[table.groupby("reading", sort=False).r.idxmin()]
     short = {"l1": "λ", "n_neurons": "N", "expansion": "D / N"}.get(along.column, along.words)
     told = [

@@ -21,7 +21,12 @@ async function draw(block) {
   room.className = "superpos-room";
   const overlay = isDark() ? dark : light;
   const options = { renderer: "svg", actions: { source: false, editor: false, compiled: false, export: true } };
-  await vegaEmbed(room, fitted(wrapped(merged(spec, overlay), block.clientWidth), block.clientWidth), options);
+  let given = fitted(wrapped(merged(spec, overlay), block.clientWidth), block.clientWidth);
+  await vegaEmbed(room, given, options);
+  for (let tries = 0; tries < 6 && excess(room, block) > 0; tries++) {
+    given = narrower(given, room, block);
+    await vegaEmbed(room, given, options);
+  }
   reachable(room, JSON.stringify(spec.params ?? spec.layer ?? spec.vconcat ?? "").includes('"legend"'));
   block.dataset.drawn = isDark() ? "dark" : "light";
 }
@@ -48,15 +53,31 @@ function reachable(room, picks) {
 function wrapped(spec, room) {
   const title = spec.title?.text ?? spec.title;
   if (title === undefined) return spec;
-  const most = Math.max(24, Math.floor((room - 30) / 7.6)), lines = [];
+  const most = Math.max(20, Math.floor((room - 44) / 8.2));
   const given = Array.isArray(title) ? title : [title];
   if (given.every((line) => line.length <= most)) return spec;
-  for (const word of given.join(" ").split(" ")) {
+  const lines = lined(given.join(" "), most);
+  return { ...spec, title: spec.title?.text === undefined ? lines : { ...spec.title, text: lines } };
+}
+
+// A text in lines of so many letters at most, a longer word alone.
+function lined(text, most) {
+  const lines = [];
+  for (const word of text.split(" ")) {
     const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
     if (lines.length && longer.length <= most) lines[lines.length - 1] = longer;
     else lines.push(word);
   }
-  return { ...spec, title: spec.title?.text === undefined ? lines : { ...spec.title, text: lines } };
+  return lines;
+}
+
+// The title of a horizontal axis that is longer than its plot is wide, in lines.
+function shortTitled(one) {
+  const x = one.encoding?.x, most = Math.max(16, Math.floor(one.width / 6.8));
+  const long = typeof x?.title === "string" && x.title.length > most;
+  const encoding = long ? { encoding: { ...one.encoding, x: { ...x, title: lined(x.title, most) } } } : {};
+  const layer = one.layer ? { layer: one.layer.map((part) => { const { width, ...rest } = shortTitled({ ...part, width: one.width }); return rest; }) } : {};
+  return { ...one, ...encoding, ...layer };
 }
 
 function merged(spec, overlay) {
@@ -78,6 +99,25 @@ function fitted(spec, room) {
   }
   if (typeof spec.width !== "number" || room >= spec.width + 2 * margin) return spec;
   return { ...spec, width: shrunk(spec.width), config: below };
+}
+
+// By how many pixels a chart, with its menu beside it, is wider than the column.
+function excess(room, block) {
+  const beside = parseFloat(getComputedStyle(room).paddingRight);
+  return Math.ceil(room.querySelector("svg.marks").getBoundingClientRect().width + beside) - block.clientWidth;
+}
+
+// The same chart narrower: its legends below it, and where they are below, an entry a line; then its plots by what is too much.
+function narrower(spec, room, block) {
+  const column = block.clientWidth;
+  const left = room.getBoundingClientRect().left;
+  const widest = Math.max(0, ...[...room.querySelectorAll(".role-legend")].map((one) => one.getBoundingClientRect().right - left));
+  const legend = spec.config?.legend ?? {};
+  if (widest && legend.orient !== "bottom") return { ...spec, config: { ...spec.config, legend: { ...legend, orient: "bottom", columns: 2 } } };
+  if (widest > column - 34 && legend.columns !== 1)
+    return { ...spec, config: { ...spec.config, legend: { ...legend, columns: 1, labelLimit: column - 90 } } };
+  const less = (one) => (typeof one.width === "number" ? shortTitled({ ...one, width: Math.max(100, one.width - excess(room, block)) }) : one);
+  return Array.isArray(spec.vconcat) ? { ...spec, vconcat: spec.vconcat.map(less) } : less(spec);
 }
 
 // One after the other, from the top, so that the first is there soon; a theme that is turned meanwhile starts anew.
