@@ -58,14 +58,8 @@ def _theme() -> alt.theme.ThemeConfig:
     config = {
         "font": font,
         "view": {"continuousWidth": 520, "continuousHeight": 320, "stroke": None},
-        "axis": {
-            **quiet,
-            "gridColor": "#e6e6e6",
-            "domainColor": "#888",
-            "tickColor": "#888",
-            "labelFlush": False,
-            "labelSeparation": 6,
-        },
+        "axis": {**quiet, "gridColor": "#e6e6e6", "domainColor": "#888", "tickColor": "#888", "labelFlush": False}
+        | {"labelSeparation": 6},
         "legend": {**quiet, "symbolSize": 90},
         "header": quiet,
         "title": {

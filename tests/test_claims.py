@@ -110,7 +110,7 @@ def test_estimates_say_what_they_rest_on():
     assert absent.n == 0
 
 
-def test_the_table_is_sorted_has_three_decimals_and_blanks(tmp_path):
+def test_the_table_is_sorted_has_six_digits_and_blanks(tmp_path):
     found = [
         claim(1.9, 2.2, value=2.04, name="b.x", paper=1.0, n=6),
         claim(1.0, 3.0, name="a.x", n=3),
@@ -119,11 +119,11 @@ def test_the_table_is_sorted_has_three_decimals_and_blanks(tmp_path):
     claims.write(found, tmp_path / "verdicts.csv")
     assert (tmp_path / "verdicts.csv").read_text().splitlines() == [
         "id,table,claim,paper,error,ours,low,high,interval,n,unit,protocol,verdict,agrees,differs,source",
-        'a.later,paper,What a.later says.,0.123,,,,,made up,0,network,,open,"our interval meets 0.123 to 0.123, and is no wider '
-        'than 0.123",our interval lies outside 0.123 to 0.123,a.csv',
-        "a.x,paper,What a.x says.,,,2.000,1.000,3.000,made up,3,network,,open,never: the paper gives no number,never: the paper "
+        'a.later,paper,What a.later says.,0.12345,,,,,made up,0,network,,open,"our interval meets 0.123 to 0.123, and is no '
+        'wider than 0.123",our interval lies outside 0.123 to 0.123,a.csv',
+        "a.x,paper,What a.x says.,,,2,1,3,made up,3,network,,open,never: the paper gives no number,never: the paper "
         "gives no number,a.csv",
-        'b.x,paper,What b.x says.,1.000,,2.040,1.900,2.200,made up,6,network,,differs,"our interval meets 1 to 1, and is no '
+        'b.x,paper,What b.x says.,1,,2.04,1.9,2.2,made up,6,network,,differs,"our interval meets 1 to 1, and is no '
         'wider than 1",our interval lies outside 1 to 1,a.csv',
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["verdicts.csv"]

@@ -203,11 +203,11 @@ STATEMENTS = (
         _algorithms, label="solved programs have ψ below 1",
     ),
     Statement(
-        "grokking_pre", "F falls when a network groks (read before the activation function)", "06_grokking",
+        "grokking_pre", "F falls when a network groks (read pre-activation)", "06_grokking",
         OnSide(-1), "grokking_reread.csv", _grokking("pre"), label="grokking lowers F (pre-activation)",
     ),
     Statement(
-        "grokking_post", "F falls when a network groks (read after the activation function)", "06_grokking",
+        "grokking_post", "F falls when a network groks (read post-activation)", "06_grokking",
         OnSide(-1), "grokking_reread.csv", _grokking("post"), label="grokking lowers F (post-activation)",
     ),
     Statement(
@@ -302,13 +302,12 @@ def summary(table: pd.DataFrame) -> list[str]:
     of, refused = _by_what_saes_say(table)
     n, neither = table.words.nunique(), len(of["turns"]) + len(of["open"])
     turning = f" ({_quoted(of['turns'])})" if of["turns"] else ""
+    turns = "holds by one SAE and fails" if len(of["turns"]) == 1 else "hold by one SAE and fail"
     return [
         f"Holds by every SAE: {'; '.join(of['holds']) or 'nothing'}.",
         f"Fails by every SAE: {'; '.join(of['fails']) or 'nothing'}.",
         f"Cannot be said of {neither} of {n} statements: {_so_many(of['open'], 'is', 'are')} left undecided by at least one "
-        f"SAE, and "
-        f"{len(of['turns'])}{turning} {'holds' if len(of['turns']) == 1 else 'hold'} by one SAE and "
-        f"{'fails' if len(of['turns']) == 1 else 'fail'} by another. The count, which gives an interval or refuses, refuses "
+        f"SAE, and {len(of['turns'])}{turning} {turns} by another. The count, which gives an interval or refuses, refuses "
         f"{refused} of the {n}.",
     ]
 
@@ -331,18 +330,14 @@ def answer(rows: Rows) -> Answer:
     ends = table[table.verdict != NOT_RUN].groupby("unit", sort=False).n.agg(["min", "max"])
     counted = [f"{a if a == b else f'{a} to {b}'} {unit}s" for unit, a, b in ends.itertuples()]
     read = table[(table.reading != "count") & (table.verdict != NOT_RUN)]
-    turning = (
-        f"{_so_many(of['turns'], 'turns', 'turn')} with the SAE ({_quoted(of['turns'])})"
-        if of["turns"]
-        else "None turns with the SAE"
-    )
+    turning = "None turns with the SAE"
+    if of["turns"]:
+        turning = f"{_so_many(of['turns'], 'turns', 'turn')} with the SAE ({_quoted(of['turns'])})"
     return Answer(
         "11_what_survives", "Which of the paper's findings hold whichever sparse autoencoder reads them?",
         f"{lead}: of {n} statements {_so_many(of['holds'], 'holds', 'hold')} and {_so_many(of['fails'], 'fails', 'fail')} by "
-        f"every "
-        f"SAE, {_so_many(of['turns'], 'turns', 'turn')} with the SAE, and {_so_many(of['open'], 'is', 'are')} left undecided "
-        f"by at "
-        "least one SAE; the count, which "
+        f"every SAE, {_so_many(of['turns'], 'turns', 'turn')} with the SAE, and {_so_many(of['open'], 'is', 'are')} left "
+        "undecided by at least one SAE; the count, which "
         f"gives an interval or refuses, refuses {refused} of the {n}.",
         f"{join(counted)} a statement and reading; intervals at 95%, Student t over networks and bootstrap over toy models.",
         (*dict.fromkeys(one.source for one in STATEMENTS), "toy_reread.csv"),

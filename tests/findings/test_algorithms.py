@@ -571,14 +571,18 @@ def test_what_a_kept_network_holds_is_told_cell_by_cell(rows):
     assert held.to_numpy().sum() == pytest.approx(float(compiled.model.streams(tokens)[0][-1].sum()), abs=0.1)
     assert list(held.index) == ["0: BOS", "1: 3", "2: 1"]
     assert said.neurons.tolist() == [6]
-    assert said.words[0].startswith("[3, 1] → [")
+    assert said.words[0].startswith("[3, 1]\n→ [")
     assert said.words[0].endswith("(100.00% of all sequences right)")
 
 
 @pytest.mark.parametrize(
     ("psi", "known", "words"),
     [
-        (1.3, [45.0, 67.0], ["it does:", "; but a control", "read right by 1 of 2 settings", "SAE (45 [", " and 67 ["]),
+        (
+            1.3,
+            [45.0, 67.0],
+            ["it does:", "; but a control", "read right by 1 of 2 settings", "SAE, which read 45 [", " and 67 ["],
+        ),
         (0.8, [30.0], ["it does not:", "; but a control", "read right by 0 of 1 settings"]),
         (1.0, [45.02], ["it is not sure whether it does:", "; and a control", "read right by 1 of 1 settings"]),
     ],

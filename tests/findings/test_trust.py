@@ -123,7 +123,7 @@ def test_claims_can_come_out_either_way(tmp_path, monkeypatch):
     )
 
 
-AMONG = " over all of them, 0.95 [0.94 to 0.96] over those it answers for."
+AMONG = ", or 0.95 [0.94 to 0.96] where it answers."
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,11 @@ def mended(node):
     for child in node:
         mended(child)
     for child in node.iter(_tag("mo")):
-        if child.text in BARS:
+        if child.text in [*BARS]:
             child.attrib |= {"stretchy": "false", "lspace": "0", "rspace": "0"}
     whole = node.tag in (_tag("mrow"), _tag("mstyle"), _tag("math"))
     for i, child in reversed(list(enumerate(node))):
-        if child.tag in (_tag("msup"), _tag("msubsup")) and child[-1].text in PRIMES:
+        if child.tag in (_tag("msup"), _tag("msubsup")) and child[-1].text in [*PRIMES]:
             prime = ET.Element(_tag("mo"), {"lspace": "0", "rspace": "0"})
             prime.text = child[-1].text
             child.remove(child[-1])

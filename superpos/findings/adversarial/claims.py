@@ -102,7 +102,7 @@ def _sides(lines: pd.DataFrame) -> str:
     surely = analysis.surely(2 * stats.norm.sf(lines.slope.abs() / lines.variance**0.5))
     signs = np.sign(lines.slope).where(surely, 0)
     return "; ".join(
-        f"of {len(of)} numbers of classes {_do((of > 0).sum(), 'rise')}, {_do((of < 0).sum(), 'fall')}"
+        f"of {len(of)} numbers of classes {_do(int((of > 0).sum()), 'rise')}, {_do(int((of < 0).sum()), 'fall')}"
         for where, of in signs.groupby(lines["where"], sort=False)
     )
 

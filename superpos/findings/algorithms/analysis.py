@@ -279,7 +279,7 @@ def streams(rows: Rows, sequence: Sequence[int] = (3, 1, 4, 4, 2)) -> tuple[pd.D
         n, answer = len(model.W), [compiled.task.outputs[i] for i in logits[0, 1:].argmax(-1)]
         right = "right" if answer == list(sequence[::-1]) else "wrong"
         share = "all sequences" if best[n] == 1 else f"{best[n]:.2%} of all sequences"
-        words.append((n, f"{list(sequence)} → {answer}: {right}\n(this network answers {share} right)", best[n]))
+        words.append((n, f"{list(sequence)}\n→ {answer}: {right}\n(it answers {share} right)", best[n]))
         maps.append(cells(n, "stream r", after[-1][0], [str(i) for i in range(n)]))
         read_maps.append(cells(n, "what is read: ReLU(Wᵀr)", read[0], known))
     native = cells(None, "the compiled stream", compiled.model.streams(tokens)[0][-1][0], known)

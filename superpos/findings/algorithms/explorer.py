@@ -64,7 +64,7 @@ def streams_explorer(
     options = answers[choose].tolist()
     menu = alt.param(name="shown", value=start, bind=alt.binding_select(options=options, name=f"{choose} "))
     words = alt.Chart(answers).mark_text(align="left", fontSize=13, fontWeight=600, x=0, lineBreak="\n")
-    parts = [words.encode(text="words:N").transform_filter(picked).properties(width=480, height=36)]
+    parts = [words.encode(text="words:N").transform_filter(picked).properties(width=480, height=54)]
     panels = list(table.groupby("panel", sort=False))
     for panel, part in panels:
         shown = alt.Chart(part.astype({choose: object}).where(part.notna(), None)).mark_rect()

@@ -178,7 +178,7 @@ def timeline(rows: Rows) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         for line, name in lines.items()
     )
     known = zip(shown.step, *(shown[name] for name in ("test accuracy", "F, pre", "LLC, cold")), strict=True)
-    words = ["step {:,}: {:.0%} of the test pairs right; F {:.0f}, LLC {:.0f}".format(*values) for values in known]
+    words = ["step {:,}; {:.0%} of the test pairs right; F {:.0f}, LLC {:.0f}".format(*values) for values in known]
     return curves.dropna(), timeline_bars(moments), shown[["step"]].assign(words=words)
 
 

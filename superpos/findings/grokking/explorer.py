@@ -131,7 +131,7 @@ def training_explorer(
         .mark_text(align="left", fontSize=13, fontWeight=600, x=0, lineBreak="; ")
         .encode(text="words:N")
     )
-    parts.append(text.transform_filter(NOW).properties(width=480, height=36))
+    parts.append(text.transform_filter(NOW).properties(width=480, height=54))
     return alt.vconcat(*parts, spacing=8).resolve_scale(color="independent").add_params(moment)
 
 

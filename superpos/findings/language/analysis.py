@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from superpos import statistics, sweep
 from superpos.findings.language.pretraining import Small
+from superpos.findings.language.pretraining import model_in_words as model_in_words
 from superpos.findings.language.survey import CURVES
 from superpos.sweep import Rows
 
@@ -132,15 +133,6 @@ def site_in_words(site: str) -> str:
     """The name of a site in words: "mlp.1" is the MLP of layer 1."""
     kind, _, layer = site.partition(".")
     return "embedding" if kind == "embed" else f"{KINDS[kind]}, layer {layer}"
-
-
-def model_in_words(model: str) -> str:
-    """The text of a small model in words."""
-    one = Small.parse(model)
-    return (
-        f"{one.layers} layers, {one.width} neurons, a vocabulary of {one.vocabulary:,}, texts of {one.context} tokens, "
-        f"{one.steps:,} steps on {one.batch} texts each"
-    )
 
 
 def curves(table: pd.DataFrame) -> pd.DataFrame:

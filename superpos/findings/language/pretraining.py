@@ -73,6 +73,15 @@ class Small:
         return self.lr * (0.55 + 0.45 * math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
 
 
+def model_in_words(model: str) -> str:
+    """The text of a small model in words."""
+    one = Small.parse(model)
+    return (
+        f"{one.layers} layers, {one.width} neurons, a vocabulary of {one.vocabulary:,}, texts of {one.context} tokens, "
+        f"{one.steps:,} steps on {one.batch} texts each"
+    )
+
+
 def small_model(small: Small | str, root: str | Path | None = None) -> Path:
     """The folder of a small model, or of its text, trained first unless it lies there.
 

@@ -108,8 +108,8 @@ def answer(rows: Rows) -> Answer:
     checks = {name: claim for name, claim in found.items() if claim.table == CHECK}
     head = _head({found[name].word for name in ("mean_error", "coverage", "wrong_yes")})
     tail = {"fail": "; but{} F follows the truth too loosely: r = {}", "pass": ";{} F follows the truth: r = {}"}
-    toy = tail.get(found["toy_r"].word, "").format(" on toy models", f"{said(ours['toy_r'])} over all of them")
-    toy += f", {said(ours['toy_r_identified'])} over those it answers for" if toy else ""
+    toy = tail.get(found["toy_r"].word, "").format(" on toy models", f"{said(ours['toy_r'])}")
+    toy += f", or {said(ours['toy_r_identified'])} where it answers" if toy else ""
     wrong, kinds = ours["wrong_yes"], analysis.reported(rows).kind.nunique()
     return Answer(
         "10_can_you_trust_f", "Can features be counted without knowing their number, and when is no answer the right answer?",
