@@ -5,13 +5,16 @@ identified by the cells of its parameters, which are the columns before `row`.
 """
 
 import csv
+import glob
 import io
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
 from superpos.provenance import PROVENANCE
 
@@ -162,7 +165,12 @@ def write(path: str | Path, columns: Sequence[str], runs: Mapping[Key, list[Row]
         return [_rank(rows[0].get(name, "")) for name in parameters]
 
     path = Path(path)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    mine = f".{path.name}.{socket.gethostname()}."
+    fresh = path.with_name(f"{mine}{os.getpid()}.new")
+    for left in path.parent.glob(f"{glob.escape(mine)}*.new"):  # by writers of this machine that were killed
+        pid = left.name.removeprefix(mine).removesuffix(".new")
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            left.unlink(missing_ok=True)
     try:
         with open(fresh, "w", newline="", encoding="utf-8") as file:
             file.write(lines(columns, (row for rows in sorted(runs.values(), key=order) for row in rows)))

@@ -258,6 +258,20 @@ def test_random_kills_lose_nothing_and_double_nothing(tmp_path):
     assert "0 lost, 0 doubled" in said.stdout
 
 
+def test_what_a_killed_writer_left_is_taken_away_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    gone = tmp_path / f".rows[1].csv.{host}.{ended.pid}.new"
+    alive, elsewhere = (
+        tmp_path / f".rows[1].csv.{name}.new" for name in (f"{host}.{os.getppid()}", f"another.{ended.pid}")
+    )
+    for path in (gone, alive, elsewhere):
+        path.write_text("half a")
+    results.write(tmp_path / "rows[1].csv", ["x", "row"], {("1",): [{"x": "1", "row": "1/1"}]}, ["x"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, elsewhere.name, "rows[1].csv"])
+
+
 @pytest.fixture
 def scheduler():
     """A scheduler started from the shell, and a way to give it workers. → its address and that function"""
