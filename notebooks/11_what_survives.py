@@ -61,7 +61,7 @@ from superpos.findings import explorer
 
 here = chapter.begin(results, committed, cluster, digits=2)
 
-# %% mystnb={"figure": {"caption": "Statements of the paper (lines) under four readings of the same fresh networks (columns). Holds: the 95% interval over networks lies on the statement's side. Fails: it lies on the other side. Undecided: it lies on both. Refused: the count cannot tell how many features there are in more than half of the networks. The tooltip has the numbers.", "name": "fig-statements"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Statements of the paper (lines) under four readings of the same fresh networks (columns; recipe: the paper's). Holds: the 95% interval over networks lies on the statement's side. Fails: it lies on the other side. Undecided: it lies on both. Refused: the count cannot tell how many features there are in more than half of the networks. The tooltip has the numbers.", "name": "fig-statements"}} tags=["hide-input", "nbval-ignore-output"]
 table = statements.committed(here.committed)
 shown = statements.labelled(table)
 explorer.what_holds(shown)

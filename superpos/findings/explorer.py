@@ -4,10 +4,12 @@ import altair as alt
 import pandas as pd
 
 from superpos.charts import Axis, cells, intervals, titled
+from superpos.readings import in_words
 
 GREYS = {"refused": "#d5d9e0", "not run": "#f4f4f4"}
 COLORS = {"holds": "#8fd3c7", "fails": "#f0a3ab", "undecided": "#f3dfa2"} | GREYS
 SIDES = {"above 1": "#9cc3f5", "below 1": "#f5c99c", "both": "#f3dfa2"} | GREYS
+HEADS = {"published": "recipe"}  # the paper's, as a column has room for it
 LINE = 36  # pixels of a line of cells: two lines of a label
 
 
@@ -16,7 +18,14 @@ def what_holds(table: pd.DataFrame) -> alt.LayerChart:
     saes = table[table.reading != "count"].groupby("label", sort=False).word
     firm = sum(set(words) in ({"holds"}, {"fails"}) for _, words in saes)
     n, refused = len(saes), int((table[table.reading == "count"].word == "refused").sum())
-    chart = cells(table, "reading", "label", "word", COLORS, ("value", "low", "high", "n", "identified"))
+    chart = cells(
+        table.replace({"reading": HEADS}),
+        "reading",
+        "label",
+        "word",
+        COLORS,
+        ("value", "low", "high", "n", "identified"),
+    )
     return titled(
         in_lines(chart),
         f"All SAEs decide {firm} of {n} statements alike; the count refuses {refused} of them",
@@ -30,6 +39,7 @@ def what_holds(table: pd.DataFrame) -> alt.LayerChart:
 def on_a_side(table: pd.DataFrame, about: str, value: str) -> alt.LayerChart:
     """Cells that have an interval, by statement and reading, around a dashed line at 0; the title counts the sides."""
     told = table.dropna(subset=["low"])
+    told = told.assign(reading=told.reading.map(in_words))
     holds, fails = (int((told.word == word).sum()) for word in ("holds", "fails"))
     return titled(
         in_lines(intervals(told, Axis("value", value), "label", color="reading", rule=0)),
@@ -42,6 +52,7 @@ def on_a_side(table: pd.DataFrame, about: str, value: str) -> alt.LayerChart:
 def solved(table: pd.DataFrame) -> alt.LayerChart:
     """ψ of solved programs by reading, around a dashed line at 1; the title says on which side of it they lie."""
     told = table.dropna(subset=["low"])
+    told = told.assign(reading=told.reading.map(in_words))
     sides = {"above": int((told.low > 1).sum()), "below": int((told.high < 1).sum())}
     counted = " and ".join(f"{side} 1 by {n} of {len(told)} SAEs" for side, n in sides.items() if n)
     return titled(
@@ -60,7 +71,11 @@ def more_features_than_neurons(table: pd.DataFrame) -> alt.LayerChart:
         network=table.network.str.replace(" ", "\n"), word=table.word.replace("not identified", "refused")
     )
     return titled(
-        in_lines(cells(shown, "reading", "network", "word", SIDES, ("lowest", "highest", "layers"))),
+        in_lines(
+            cells(
+                shown.replace({"reading": HEADS}), "reading", "network", "word", SIDES, ("lowest", "highest", "layers")
+            )
+        ),
         f"Do the networks trained here hold more features than neurons? SAEs agree for {sum(same)} of {len(same)} kinds",
         "A table of kinds of network by readings, whose cells say whether superposition lies above 1 in all layers.",
         per_line=48,
