@@ -277,7 +277,7 @@ sensitivity = runs.by_readings(rows, readings, range(n_seeds))
 shown = ["psi", "fvu", "l0", "dead"]
 sensitivity.groupby("reading", sort=False)[shown].mean().rename(columns=analysis.HEADS).round(1)
 
-# %% mystnb={"figure": {"caption": "The same activations of the first layer under six settings of the SAE: mean and 95% t interval over SAE seeds.", "name": "fig-own-sensitivity"}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The same activations of the first layer under six settings of the SAE: mean and 95% t interval over SAE seeds.", "name": "fig-own-sensitivity-here"}} tags=["hide-input", "nbval-ignore-output"]
 from superpos import statistics
 
 explorer.settings_of_the_sae(statistics.summarize(sensitivity, ["reading"], "psi"))
