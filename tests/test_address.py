@@ -33,7 +33,7 @@ def test_a_new_address_and_release_reach_every_file(tmp_path):
         "notebooks/02_toy_models.py",
         "notebooks/02_toy_models.ipynb",
     } <= set(changed)
-    left = [name for name in TRACKED if not name.startswith(tool.KEPT) and (copy / name).suffix not in (".csv", ".png")]
+    left = [name for name in TRACKED if not name.startswith(tool.KEPT) and (copy / name).suffix not in tool.NO_TEXT]
     old = re.compile(re.escape(address.REPOSITORY) + "|" + re.escape(address.SITE))
     assert [name for name in left if old.search((copy / name).read_text(encoding="utf-8"))] == []
     for path in (copy / "notebooks").glob("[0-9]*.py"):

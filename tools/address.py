@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from superpos import address  # noqa: E402
 
+NO_TEXT = (".png", ".csv", ".svg", ".woff2")
 KEPT = ("superpos/address.py", "CHANGELOG.md", "book/results/", "requirements", "tests/", "tools/")
 
 
@@ -45,7 +46,7 @@ def write(root=ROOT, new=None):
     ).stdout.splitlines()
     for name in files:
         path = root / name
-        if name.startswith(KEPT) or path.suffix in (".png", ".csv", ".svg") or not path.is_file():
+        if name.startswith(KEPT) or path.suffix in NO_TEXT or not path.is_file():
             continue
         text = path.read_text(encoding="utf-8")
         fresh = replaced(text, old, new)

@@ -572,7 +572,7 @@ def test_what_a_kept_network_holds_is_told_cell_by_cell(rows):
     assert list(held.index) == ["0: BOS", "1: 3", "2: 1"]
     assert said.neurons.tolist() == [6]
     assert said.words[0].startswith("[3, 1]\n→ [")
-    assert said.words[0].endswith("(100.00% of all sequences right)")
+    assert said.words[0].endswith("(it answers all sequences right)")
 
 
 @pytest.mark.parametrize(

@@ -267,9 +267,23 @@ def test_the_range_of_one_run_holds_one_more_run():
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        (0.2, -0.1, ["function falls by 20 [15 to 25] percent, but", "F after it rises by 10 [5 to 15] percent"]),
-        (-0.2, -0.1, ["function rises by 20 [15 to 25] percent, and", "F after it rises by 10 [5 to 15] percent"]),
-        (0.0, 0.1, ["function neither surely falls nor rises", ", but", "F after it falls by 10 ["]),
+        (
+            0.2,
+            -0.1,
+            [
+                "F falls by 20 [15 to 25] percent where",
+                "function, but rises by 10 [5 to 15] percent where it is read after",
+            ],
+        ),
+        (
+            -0.2,
+            -0.1,
+            [
+                "F rises by 20 [15 to 25] percent where",
+                "function, and rises by 10 [5 to 15] percent where it is read after",
+            ],
+        ),
+        (0.0, 0.1, ["F neither surely falls nor rises (a fall", "function, but falls by 10 ["]),
     ],
 )
 def test_the_answer_says_what_the_rows_say(before, after, words, monkeypatch, tmp_path):
@@ -282,8 +296,8 @@ def test_the_answer_says_what_the_rows_say(before, after, words, monkeypatch, tm
     pd.DataFrame({"seed": [1, 2, 2]}).to_csv(tmp_path / "grokking_reread.csv", index=False)
     answer = claims.answer(Rows(tmp_path))
     assert all(word in answer.sentence for word in words), answer.sentence
-    assert answer.sentence.endswith("by the paper's recipe F before it rises by 40 [35 to 45] percent.")
-    assert "read 2 other networks" in answer.rests_on
+    assert answer.sentence.endswith("by the paper's recipe, read before it, F rises by 40 [35 to 45] percent.")
+    assert "is of 2 other networks" in answer.rests_on
 
 
 def test_the_first_figure_holds_every_state_at_the_steps_of_the_controls(rows):
