@@ -24,7 +24,7 @@ class Attack:
     """How an attack goes up the loss: so many `steps`, each of length `step_size`, from a random start in the ball or from x.
 
     products: "bfloat16" multiplies in that format, which some processors do sooner. Signs of small gradients then differ;
-    the page “What does a measurement cost?” compares the strength of both.
+    the page “Can an SAE be fitted faster and still read the same number?” compares the strength of both.
     """
 
     steps: Count = 40

@@ -1,4 +1,4 @@
-"""The claims about adversarial training: H1, H2, Fashion-MNIST (chapter “Under attack”), H3, ResNet-18 (“Room to spare”).
+"""The claims about adversarial training: H1, H2, Fashion-MNIST (chapter 08), H3 and ResNet-18 (chapter 09).
 
 Their rules stand, with their history, in notebooks/full/08_under_attack.yaml and 09_room_to_spare.yaml. The paper's update
 is that of its code, which leaks a gradient ("leak"); the corrected one is another protocol.
