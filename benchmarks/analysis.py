@@ -210,8 +210,8 @@ def answer(rows: Rows) -> Answer:
         f"{'but' if len(left) else 'and'} on {len(left)} of {len(others)} other layers the number is not the same.",
         f"{paper.seed.nunique()} SAE seeds on one network a layer; intervals over SAE seeds, {ratios['mlp'].kind}, which say "
         f"nothing about other networks. “The same”: a loss at most {HIGHER_LOSS - 1:.0%} higher and an F within "
-        f"{OTHER_F:.0%}, or "
-        f"within its range over the seeds. Both sides in one process on one thread, on {join(list(paper.device.unique()))}.",
+        f"{OTHER_F:.0%}, or within its range over the seeds. "
+        f"Both sides in one process on one thread, on {join(list(paper.device.unique()))}.",
         ("speed_fit.csv", "speed_way.csv", "speed_whole.csv", "costs.csv", "sweep_throughput.csv"),
         f"{int(held.sum())} of {n} claims ({join([f'{CLAIMED[one]:.0f} times on {on[one]}' for one in CLAIMED])}) hold by "
         f"every seed; they were fixed before any comparison. {outside}. Ratios of two "

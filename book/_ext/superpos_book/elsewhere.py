@@ -3,6 +3,8 @@
 import importlib
 import inspect
 
+from superpos.answers import join
+
 
 def names_of(module):
     """Routines and classes in a module's `__all__` that another module of superpos makes. → {name: that module}"""
@@ -19,14 +21,10 @@ def told(module):
         return []
     anchors = "".join(f'<span id="{module}.{name}"></span>' for name in names)
     links = [
-        f"{_listed([f':py:obj:`{name} <{home}.{name}>`' for name in names if names[name] == home])} (``{home}``)"
+        f"{join([f':py:obj:`{name} <{home}.{name}>`' for name in names if names[name] == home])} (``{home}``)"
         for home in dict.fromkeys(names.values())
     ]
-    return ["", ".. raw:: html", "", f"    {anchors}", "", f"Also to be had from here: {_listed(links)}."]
-
-
-def _listed(words):
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    return ["", ".. raw:: html", "", f"    {anchors}", "", f"Also to be had from here: {join(links)}."]
 
 
 def _skip(app, what, name, obj, skip, options):

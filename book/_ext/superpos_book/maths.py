@@ -29,9 +29,8 @@ def mended(node):
     (they are raised already), and a thin space around the name of a function."""
     for child in node:
         mended(child)
-    for child in node.iter(_tag("mo")):
-        if child.text in [*BARS]:
-            child.attrib |= {"stretchy": "false", "lspace": "0", "rspace": "0"}
+    if node.tag == _tag("mo") and node.text in [*BARS]:
+        node.attrib |= {"stretchy": "false", "lspace": "0", "rspace": "0"}
     whole = node.tag in (_tag("mrow"), _tag("mstyle"), _tag("math"))
     for i, child in reversed(list(enumerate(node))):
         if child.tag in (_tag("msup"), _tag("msubsup")) and child[-1].text in [*PRIMES]:

@@ -183,10 +183,9 @@ def answer_attack(rows: Rows) -> Answer:
         f"{always}: with stronger attacks F, the number of features, surely rises in {up} of {n} cases and surely falls in "
         f"{down}; {turn} (a step of classes changes the slope of F by {said(more)}).",
         f"{_networks(rows, analysis.DEEP)}; a case is a data set (MNIST, Fashion-MNIST), a network (MLP, CNN) and a number of "
-        f"classes. “Surely”: {cases.estimate.kind}. F is "
-        f"read on clean and on attacked images; on clean ones alone it surely rises in {clean_up} and surely falls in "
-        f"{clean_down} "
-        f"cases. A step leads from one of 2, 3, 5 and 10 classes to the next; interval: {more.kind}, over {more.n} pairs of "
+        f"classes. “Surely”: {cases.estimate.kind}. F is read on clean and on attacked images; on clean ones alone it "
+        f"surely rises in {clean_up} and surely falls in {clean_down} cases. "
+        f"A step leads from one of 2, 3, 5 and 10 classes to the next; interval: {more.kind}, over {more.n} pairs of "
         f"data set and network.",
         (SOURCE, "adversarial_readings.csv", "adversarial_reread.csv"),
     )  # fmt: skip

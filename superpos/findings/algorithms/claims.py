@@ -147,8 +147,7 @@ def answer(rows: Rows) -> Answer:
         f"of this book's SAE, which read {join([said(one) for one in known])}.",
         f"{psi.n} compressed networks that answer every sequence right; interval over networks, {psi.kind}. The control: "
         f"{known[0].n} compressions of features to 15 neurons, of which nothing is computed. The settings differ in the "
-        f"number of "
-        "codes and in λ; the paper's recipe did not read the control.",
+        "number of codes and in λ; the paper's recipe did not read the control.",
         tuple(f"{name}.csv" for name in files),
     )  # fmt: skip
 

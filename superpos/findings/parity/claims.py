@@ -12,6 +12,7 @@ from superpos import statistics
 from superpos.answers import Answer, join, number
 from superpos.claims import ELSEWHERE, PAPER, Claim, Estimate, MeetsPaper, NearZero, OnSide, Rule, mean_of
 from superpos.findings.parity import analysis
+from superpos.sae import PUBLISHED
 from superpos.sweep import Rows
 
 END_POINTS = {"0.01": (27, 690), "0.1": (20, 60), "1": (18, 33)}  # λ: F at 32 and at 1,024 codes, read off the figure
@@ -162,9 +163,8 @@ def answer_dictionary(rows: Rows) -> Answer:
         f"{long.n} networks of {table.width.max()} neurons, {table.n_sae.max()} SAEs each; intervals over networks, {long.kind}. "
         "The slope is that of ln F on ln D, where D is the number of codes, from twice to sixteen times as many as neurons: 1 "
         f"where F grows in step with D, 0 where it does not grow. “Levels off” is an interval within ±{PLATEAU:g}. λ is the "
-        f"weight "
-        f"of sparsity in the SAE's loss; trained longer with λ = {weak}, F {settled} when training ended. Each SAE of “How sure” "
-        "has one λ: the paper's recipe 0.1, on all inputs.",
+        f"weight of sparsity in the SAE's loss; trained longer with λ = {weak}, F {settled} when training ended. Each SAE of "
+        f"“How sure” has one λ: the paper's recipe {PUBLISHED.l1:g}, on all inputs.",
         ("dictionary.csv", "parity_reread.csv"),
     )  # fmt: skip
 
@@ -195,8 +195,7 @@ def answer_dropout(rows: Rows) -> Answer:
         f"{table.seed.nunique()} seeds, each with a network for each of {table.dropout.nunique()} rates and {n} widths. “Surely "
         "falls”: the interval over seeds of the rank correlation of F with the rate lies below zero "
         f"({INTERVALS['rho'][0]}). The fall in per cent is from rate 0 to 0.9 ({INTERVALS['fall'][0]}). The paper's recipe of "
-        f"“How "
-        "sure” reads all inputs of other networks.",
+        "“How sure” reads all inputs of other networks.",
         ("dropout.csv", "parity_reread.csv"),
     )  # fmt: skip
 
